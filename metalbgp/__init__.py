@@ -1,0 +1,1 @@
+"""metalbgp: a BGP-first load balancer for bare-metal Kubernetes."""
