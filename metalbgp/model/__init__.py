@@ -1,0 +1,1 @@
+"""Values: addresses, services, configuration, VirtualIPs, routes, reasons and reports. No I/O, no clock."""

@@ -1,0 +1,148 @@
+"""What users configured, validated and compiled: pools, peers, advertisements, BFD profiles.
+
+In:  made by config/ from metallb.io objects (the only place that knows their shape).
+Out: one Configuration; config/compiled.py writes it to and reads it from a SpeakerConfiguration object.
+Names and units are those of the CRD fields, named beside each.
+"""
+
+from msgspec import Struct
+
+from metalbgp.model.addresses import Family, Range
+from metalbgp.model.selectors import Selector
+
+
+class Source(Struct, frozen=True):
+    """The object a compiled value came from: its uid proves that it is the same object after a rename."""
+
+    uid: str = ""
+    generation: int = 0
+    created: str = ""  # RFC 3339; in a conflict the one in force wins, then the older
+
+
+class ServiceAllocation(Struct, frozen=True):
+    """spec.serviceAllocation of an IPAddressPool: which Services may use the pool."""
+
+    priority: int = 0  # 1 is tried first, 0 last
+    namespaces: tuple[str, ...] = ()
+    namespace_selectors: tuple[Selector, ...] = ()
+    service_selectors: tuple[Selector, ...] = ()
+
+    @property
+    def restricts(self) -> bool:
+        return bool(self.namespaces or self.namespace_selectors or self.service_selectors)
+
+
+class Pool(Struct, frozen=True):
+    """An IPAddressPool."""
+
+    name: str
+    ranges: tuple[Range, ...]  # in spec order; host bits of a CIDR are masked off
+    auto_assign: bool = True
+    avoid_buggy_ips: bool = False
+    allocation: ServiceAllocation | None = None
+    labels: tuple[tuple[str, str], ...] = ()
+    source: Source = Source()
+
+    def __contains__(self, address: str) -> bool:
+        return any(address in piece for piece in self.ranges)
+
+    @property
+    def families(self) -> frozenset[Family]:
+        return frozenset(piece.version for piece in self.ranges)
+
+
+class Peer(Struct, frozen=True):
+    """A BGPPeer (v1beta2). Times in seconds; None: the speaker's default."""
+
+    name: str
+    my_asn: int
+    address: str = ""  # spec.peerAddress; exactly one of address and interface
+    interface: str = ""  # spec.interface (unnumbered)
+    peer_asn: int = 0  # 0: dynamic_asn says how
+    dynamic_asn: str = ""  # internal, external
+    local_asn: int = 0
+    port: int = 179
+    source_address: str = ""
+    hold_time: int | None = None
+    keepalive_time: int | None = None
+    connect_time: int | None = None
+    router_id: str = ""
+    node_selectors: tuple[Selector, ...] = ()
+    has_password: bool = False  # the words themselves travel in a Secret, keyed by the peer's name
+    bfd_profile: str = ""
+    graceful_restart: bool = False
+    ebgp_multihop: bool = False
+    vrf: str = ""
+    dual_stack: bool = False  # spec.dualStackAddressFamily
+    source: Source = Source()
+
+    @property
+    def ibgp(self) -> bool:
+        return self.dynamic_asn == "internal" or self.peer_asn == self.my_asn
+
+
+class BGPAdvertisement(Struct, frozen=True):
+    """A BGPAdvertisement with its pools and communities resolved."""
+
+    name: str
+    pools: tuple[str, ...] = ()  # resolved pool names, sorted; by name and by selector
+    aggregation_length: int = 32
+    aggregation_length_v6: int = 128
+    local_preference: int = 0  # spec.localPref; 0: unset
+    communities: tuple[tuple[int, int], ...] = ()  # RFC 1997, sorted
+    large_communities: tuple[tuple[int, int, int], ...] = ()  # RFC 8092, sorted
+    node_selectors: tuple[Selector, ...] = ()
+    peers: tuple[str, ...] = ()  # BGPPeer names; empty: all
+    service_selectors: tuple[Selector, ...] = ()
+    source: Source = Source()
+
+
+class Preference(Struct, frozen=True):
+    """One of spec.preferredNodeSelectors of an L2Advertisement."""
+
+    weight: int  # 1..100
+    selector: Selector
+
+
+class L2Advertisement(Struct, frozen=True):
+    name: str
+    pools: tuple[str, ...] = ()
+    node_selectors: tuple[Selector, ...] = ()
+    preferences: tuple[Preference, ...] = ()
+    interfaces: tuple[str, ...] = ()  # empty: all
+    service_selectors: tuple[Selector, ...] = ()
+    source: Source = Source()
+
+
+class BFDProfile(Struct, frozen=True):
+    """A BFDProfile; intervals in milliseconds, None: FRR's default."""
+
+    name: str
+    receive_interval: int | None = None
+    transmit_interval: int | None = None
+    detect_multiplier: int | None = None
+    echo_interval: int | None = None
+    echo_mode: bool = False
+    passive_mode: bool = False
+    minimum_ttl: int | None = None
+    source: Source = Source()
+
+
+class Configuration(Struct, frozen=True):
+    """Everything that speakers and planner need: the last good version of each object.
+
+    `sequence` grows with every write of the SpeakerConfiguration; a VirtualIP names the one that it was
+    planned with, and a speaker that holds an older one decides nothing yet (contracts.md, order of writes).
+    """
+
+    installation: str
+    sequence: int = 0
+    pools: tuple[Pool, ...] = ()
+    peers: tuple[Peer, ...] = ()
+    bgp_advertisements: tuple[BGPAdvertisement, ...] = ()
+    l2_advertisements: tuple[L2Advertisement, ...] = ()
+    bfd_profiles: tuple[BFDProfile, ...] = ()
+    ignore_exclude_label: bool = False  # --ignore-exclude-lb
+
+    def pool_of(self, address: str) -> Pool | None:
+        return next((pool for pool in self.pools if address in pool), None)

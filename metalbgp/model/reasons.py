@@ -1,0 +1,386 @@
+"""Every reason that metalbgp gives, one class each: its name, its facts, its words, its remedy.
+
+A class name is API: condition reason, event reason, metric label; stable and bounded. A reason is a tagged
+Struct, so it survives the trip through JSON, and `match` with assert_never proves that none is forgotten.
+Unions at the end say which function may answer with which.
+"""
+
+from msgspec import Struct
+
+
+class Reason(Struct, frozen=True, tag=True):
+    """Base of all; `explain` is one sentence, `remedy` what a person can do ("" when nothing is wrong)."""
+
+    def explain(self) -> str:
+        raise NotImplementedError(type(self).__name__)  # a subclass without words is a bug, tests see it
+
+    def remedy(self) -> str:
+        return ""
+
+    @property
+    def name(self) -> str:
+        return type(self).__name__
+
+
+# ------------------------------------------------------------------ no address
+
+
+class NoPools(Reason, frozen=True):
+    def explain(self) -> str:
+        return "there is no IPAddressPool yet"
+
+    def remedy(self) -> str:
+        return "kubectl apply an IPAddressPool in the namespace of metalbgp"
+
+
+class NoClusterIP(Reason, frozen=True):
+    def explain(self) -> str:
+        return "the Service has no cluster IP, so its address family is unknown"
+
+
+class UnknownPool(Reason, frozen=True):
+    pool: str
+    annotation: str
+    service: str  # namespace/name
+    pools: tuple[str, ...]
+    near: str = ""
+
+    def explain(self) -> str:
+        known = ", ".join(self.pools) or "none"
+        hint = f'. Did you mean "{self.near}"?' if self.near else ""
+        return f'pool "{self.pool}" does not exist; pools: {known}{hint}'
+
+    def remedy(self) -> str:
+        if not self.near:
+            return f'create the IPAddressPool "{self.pool}" or change the annotation'
+        namespace, name = self.service.split("/")
+        return f"kubectl annotate -n {namespace} service {name} {self.annotation}={self.near} --overwrite"
+
+
+class PoolExhausted(Reason, frozen=True):
+    pool: str
+    family: str  # IPv4, IPv6
+    size: int
+
+    def explain(self) -> str:
+        if not self.size:
+            return f'pool "{self.pool}" has no {self.family} addresses'
+        return f'pool "{self.pool}" has no free {self.family} address ({self.size:,} in all)'
+
+    def remedy(self) -> str:
+        return f'add a range to spec.addresses of IPAddressPool "{self.pool}"'
+
+
+class PoolRestricted(Reason, frozen=True):
+    pool: str
+    why: str  # namespace, labels
+
+    def explain(self) -> str:
+        return (
+            f'pool "{self.pool}" is reserved for others: its serviceAllocation does not fit the {self.why}'
+        )
+
+
+class PoolManual(Reason, frozen=True):
+    pool: str
+
+    def explain(self) -> str:
+        return f'pool "{self.pool}" has autoAssign: false and is used only by Services that name it'
+
+
+class BadRequest(Reason, frozen=True):
+    """A requested address or combination that can never be served as written."""
+
+    field: str
+    value: str
+    why: str
+
+    def explain(self) -> str:
+        return f'{self.field}: "{self.value}": {self.why}'
+
+
+class AddressNotInPool(Reason, frozen=True):
+    address: str
+    pool: str = ""  # the pool that was asked for as well; "": any
+
+    def explain(self) -> str:
+        where = f'pool "{self.pool}"' if self.pool else "any pool"
+        return f"requested address {self.address} is not in {where}"
+
+
+class AddressAvoided(Reason, frozen=True):
+    address: str
+    pool: str
+
+    def explain(self) -> str:
+        return f'{self.address} ends in .0 or .255 and pool "{self.pool}" has avoidBuggyIPs'
+
+
+class AddressTaken(Reason, frozen=True):
+    address: str
+    holder: str
+
+    def explain(self) -> str:
+        return f"{self.address} is held by {self.holder}"
+
+
+class NotShared(Reason, frozen=True):
+    address: str
+    holder: str
+    why: str  # key, policy, selector
+
+    def explain(self) -> str:
+        return f"{self.address} is held by {self.holder}, which does not share it: {self.why}"
+
+
+class PortTaken(Reason, frozen=True):
+    address: str
+    port: int
+    protocol: str
+    holder: str
+
+    def explain(self) -> str:
+        return f"{self.address} is shared, but {self.holder} already uses {self.protocol} port {self.port}"
+
+
+class FamilyMismatch(Reason, frozen=True):
+    wanted: str
+    asked: str
+
+    def explain(self) -> str:
+        return f"the Service needs {self.wanted}, but the requested addresses are {self.asked}"
+
+
+class NoDualStackPool(Reason, frozen=True):
+    def explain(self) -> str:
+        return "no pool has both an IPv4 and an IPv6 address free, and ipFamilyPolicy is RequireDualStack"
+
+
+class NoPoolFits(Reason, frozen=True):
+    """Automatic choice found nothing: the reason of each pool."""
+
+    pools: tuple[tuple[str, str], ...]  # (pool, words)
+
+    def explain(self) -> str:
+        if not self.pools:
+            return "no pool may be used without being named"
+        return "no pool can serve it: " + "; ".join(words for _, words in self.pools)
+
+
+# ------------------------------------------------------------------ why this address
+
+
+class Kept(Reason, frozen=True):
+    pool: str
+    held: tuple[str, ...]  # addresses that it held already
+
+    def explain(self) -> str:
+        return f"kept {', '.join(self.held)}, from pool {self.pool}"
+
+
+class FirstFree(Reason, frozen=True):
+    pool: str
+    asked: str  # how the pool was chosen: "annotation …", "automatic", "serviceAllocation"
+
+    def explain(self) -> str:
+        return f"first free address of pool {self.pool} ({self.asked})"
+
+
+class Requested(Reason, frozen=True):
+    pool: str
+    field: str
+
+    def explain(self) -> str:
+        return f"asked for by {self.field}, in pool {self.pool}"
+
+
+# ------------------------------------------------------------------ not announced (here, to that peer)
+
+
+class NoMatchingAdvertisement(Reason, frozen=True):
+    kind: str  # BGPAdvertisement, L2Advertisement
+    pool: str
+
+    def explain(self) -> str:
+        return f"no {self.kind} selects pool {self.pool} for this Service"
+
+    def remedy(self) -> str:
+        return f"apply a {self.kind} with ipAddressPools: [{self.pool}]"
+
+
+class NoServingEndpoint(Reason, frozen=True):
+    service: str
+
+    def explain(self) -> str:
+        return "no endpoint serves (none is ready)"
+
+    def remedy(self) -> str:
+        namespace, name = self.service.split("/")
+        return f"kubectl get endpointslices -n {namespace} -l kubernetes.io/service-name={name}"
+
+
+class NoLocalEndpoint(Reason, frozen=True):
+    node: str
+
+    def explain(self) -> str:
+        return f"externalTrafficPolicy is Local and no endpoint serves on {self.node}"
+
+
+class NodeNotSelected(Reason, frozen=True):
+    kind: str  # BGPAdvertisement, L2Advertisement, BGPPeer
+    object: str
+    node: str
+
+    def explain(self) -> str:
+        return f"nodeSelectors of {self.kind} {self.object} do not select {self.node}"
+
+
+class NodeExcluded(Reason, frozen=True):
+    node: str
+
+    def explain(self) -> str:
+        return f"{self.node} has label node.kubernetes.io/exclude-from-external-load-balancers"
+
+    def remedy(self) -> str:
+        return f"kubectl label node {self.node} node.kubernetes.io/exclude-from-external-load-balancers-"
+
+
+class NodeNetworkUnavailable(Reason, frozen=True):
+    node: str
+
+    def explain(self) -> str:
+        return f"{self.node} has condition NetworkUnavailable"
+
+
+class PeerNotListed(Reason, frozen=True):
+    advertisement: str
+    peer: str
+
+    def explain(self) -> str:
+        return f"BGPAdvertisement {self.advertisement} lists other peers than {self.peer}"
+
+
+class NoPeers(Reason, frozen=True):
+    def explain(self) -> str:
+        return "there is no BGPPeer"
+
+    def remedy(self) -> str:
+        return "apply a BGPPeer"
+
+
+class FamilyNotCarried(Reason, frozen=True):
+    peer: str
+    family: str
+
+    def explain(self) -> str:
+        return f"the session to {self.peer} does not carry {self.family}"
+
+    def remedy(self) -> str:
+        return f"add a {self.family} peer"
+
+
+class ConflictingAdvertisements(Reason, frozen=True):
+    advertisements: tuple[str, ...]
+    why: str
+
+    def explain(self) -> str:
+        return f"BGPAdvertisements {' and '.join(self.advertisements)} disagree: {self.why}"
+
+    def remedy(self) -> str:
+        return "give them the same localPref, or peers, nodes or aggregation lengths that do not meet"
+
+
+class NotOwner(Reason, frozen=True):
+    owner: str  # "": nobody can
+    node: str
+
+    def explain(self) -> str:
+        return f"{self.owner or 'no node'} owns the address in L2, not {self.node}"
+
+
+class OlderConfiguration(Reason, frozen=True):
+    held: int
+    wanted: int
+
+    def explain(self) -> str:
+        return f"planned with configuration {self.wanted}, the speaker holds {self.held} and waits"
+
+
+class Releasing(Reason, frozen=True):
+    def explain(self) -> str:
+        return "the address is being released"
+
+
+class NotInPool(Reason, frozen=True):
+    address: str
+
+    def explain(self) -> str:
+        return f"{self.address} is in no pool of the configuration, so no speaker announces it"
+
+
+class NotInForce(Reason, frozen=True):
+    """A field that is accepted and that nothing implements yet (or not on this node)."""
+
+    kind: str
+    object: str
+    field: str
+    why: str = "not implemented yet"
+
+    def explain(self) -> str:
+        return f"{self.kind} {self.object}: {self.field} is not in force yet: {self.why}"
+
+
+# ------------------------------------------------------------------ configuration
+
+
+class Invalid(Reason, frozen=True):
+    """An object that does not validate: the last good version of it stays in force."""
+
+    kind: str
+    object: str
+    field: str
+    why: str
+    fix: str = ""
+
+    def explain(self) -> str:
+        return f"{self.kind} {self.object}: {self.field}: {self.why}"
+
+    def remedy(self) -> str:
+        return self.fix
+
+
+NoAddress = (
+    NoPools
+    | NoClusterIP
+    | UnknownPool
+    | PoolExhausted
+    | PoolRestricted
+    | PoolManual
+    | BadRequest
+    | AddressNotInPool
+    | AddressAvoided
+    | AddressTaken
+    | NotShared
+    | PortTaken
+    | FamilyMismatch
+    | NoDualStackPool
+    | NoPoolFits
+)
+WhyAddress = Kept | FirstFree | Requested
+NotAnnounced = (
+    NoMatchingAdvertisement
+    | NoServingEndpoint
+    | NoLocalEndpoint
+    | NodeNotSelected
+    | NodeExcluded
+    | NodeNetworkUnavailable
+    | PeerNotListed
+    | NoPeers
+    | FamilyNotCarried
+    | ConflictingAdvertisements
+    | NotOwner
+    | OlderConfiguration
+    | Releasing
+    | NotInPool
+    | NotInForce
+)

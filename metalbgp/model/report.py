@@ -1,0 +1,67 @@
+"""The one shape of session, route, claim and node state: NodeState status, metrics, sockets and CLI JSON.
+
+Times are RFC 3339 text; fields are added, never renamed (the CLI's JSON is documented from here).
+"""
+
+from msgspec import Struct
+
+
+class SessionReport(Struct, frozen=True):
+    """One BGP session as its speaker sees it."""
+
+    peer: str  # BGPPeer name
+    address: str
+    port: int
+    my_asn: int
+    peer_asn: int
+    state: str  # Established, Connect, Idle (RFC 4271 section 8.2.2), or Refused: not configured here
+    since: str = ""
+    families: tuple[str, ...] = ()  # negotiated: ipv4, ipv6
+    routes_wanted: int = 0
+    routes_confirmed: int = 0
+    graceful_restart: bool = False
+    last_error: str = ""
+    tries: int = 0
+
+
+class RouteReport(Struct, frozen=True):
+    """One prefix to one peer."""
+
+    prefix: str
+    peer: str
+    state: str  # confirmed, sent, wanted, waiting, withdrawing, refused
+    since: str = ""
+    services: tuple[str, ...] = ()
+    next_hop: str = ""
+    communities: tuple[str, ...] = ()
+    large_communities: tuple[str, ...] = ()
+    local_preference: int | None = None
+    why: str = ""
+
+
+class DutyReport(Struct, frozen=True):
+    """One address that the node answers ARP/NDP for."""
+
+    address: str
+    services: tuple[str, ...] = ()
+    interfaces: tuple[str, ...] = ()
+
+
+class NodeReport(Struct, frozen=True):
+    """status of a NodeState: what one speaker does, at most 64 KiB, written on change (contracts.md)."""
+
+    node: str
+    pod: str = ""
+    version: str = ""
+    configuration: int = 0  # sequence of the SpeakerConfiguration that it holds
+    updated: str = ""
+    ready: bool = False
+    realtime: str = ""  # the reflex's scheduling class
+    addresses: int = 0
+    routes_wanted: int = 0
+    routes_confirmed: int = 0
+    sessions: tuple[SessionReport, ...] = ()
+    unconfirmed: tuple[RouteReport, ...] = ()  # at most 50
+    duties: tuple[DutyReport, ...] = ()  # at most 50; `duties_total` has the count
+    duties_total: int = 0
+    problems: tuple[str, ...] = ()

@@ -1,0 +1,81 @@
+"""What the cluster holds that decides something: Service, its Endpoints, Node, Namespace.
+
+Only fields that decide an allocation or an announcement are kept; cluster/decode.py makes these from JSON.
+Elsewhere: what users configured is configuration.py; what was decided is virtualips.py.
+"""
+
+from collections.abc import Mapping
+
+from msgspec import Struct
+
+EXCLUDE_LABEL = "node.kubernetes.io/exclude-from-external-load-balancers"
+
+
+class Port(Struct, frozen=True, order=True):
+    protocol: str  # TCP, UDP, SCTP
+    port: int
+
+
+class Service(Struct, frozen=True, gc=False):
+    """A Service, reduced. `requested_*` and `sharing_key` are the annotations in force, metallb.io before
+    metallb.universe.tf even when empty (metallb.md 2.1)."""
+
+    namespace: str
+    name: str
+    uid: str
+    resource_version: str
+    created: str  # metadata.creationTimestamp, RFC 3339; decides who is older
+    type: str = "LoadBalancer"
+    load_balancer_class: str | None = None
+    load_balancer_ip: str = ""  # spec.loadBalancerIP (deprecated by Kubernetes, still honoured)
+    labels: Mapping[str, str] = {}
+    selector: Mapping[str, str] = {}
+    ports: tuple[Port, ...] = ()
+    cluster_ips: tuple[str, ...] = ()
+    ip_families: tuple[str, ...] = ()  # IPv4, IPv6; only breaks ties, cluster_ips decide
+    ip_family_policy: str = "SingleStack"
+    external_traffic_policy: str = "Cluster"
+    publish_not_ready: bool = False
+    requested_pool: str = ""  # metallb.io/address-pool
+    requested_addresses: str | None = None  # metallb.io/loadBalancerIPs, as written; None: not given
+    sharing_key: str = ""  # metallb.io/allow-shared-ip
+    deprecated_annotations: tuple[str, ...] = ()  # metallb.universe.tf/… in use
+    pool_annotation: str | None = None  # metallb.io/ip-allocated-from-pool as it stands
+    ingress: tuple[str, ...] = ()  # status.loadBalancer.ingress[].ip
+    foreign_ingress: bool = False  # an entry with a hostname or ports, which we never write
+    deleting: bool = False
+
+    @property
+    def key(self) -> str:
+        return f"{self.namespace}/{self.name}"
+
+    @property
+    def local(self) -> bool:
+        return self.external_traffic_policy == "Local"
+
+
+class Endpoints(Struct, frozen=True, gc=False):
+    """Serving endpoints of one Service over all its EndpointSlices.
+
+    Serving: ready is true or absent, or serving is true (terminating but serving counts), metallb.md 2.10.
+    """
+
+    serving: int = 0
+    by_node: tuple[tuple[str, int], ...] = ()  # sorted; endpoints without nodeName are only in `serving`
+
+
+class Node(Struct, frozen=True, gc=False):
+    name: str
+    uid: str = ""
+    labels: Mapping[str, str] = {}
+    network_unavailable: bool = False  # condition NetworkUnavailable=True
+    addresses: tuple[str, ...] = ()  # status.addresses of type InternalIP
+
+    @property
+    def excluded(self) -> bool:
+        return EXCLUDE_LABEL in self.labels
+
+
+class Namespace(Struct, frozen=True, gc=False):
+    name: str
+    labels: Mapping[str, str] = {}

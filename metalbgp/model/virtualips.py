@@ -1,0 +1,45 @@
+"""The VirtualIP: one per address. The claim, the desired announcement, and the memory (contracts.md).
+
+In:  made by plan/ and allocate/'s answers; written by the controller; read by speakers and the CLI.
+Out: values; config/virtualip.py turns them into objects and back.
+"""
+
+from collections.abc import Mapping
+from typing import Literal
+
+from msgspec import Struct
+
+Phase = Literal["reserved", "bound", "releasing", "cooling"]
+ANNOUNCED_PHASES: tuple[Phase, ...] = ("bound", "releasing")  # what speakers watch
+
+
+class Holder(Struct, frozen=True, gc=False):
+    """One Service behind the address, with what decides whether and where it is announced.
+
+    Policy Cluster: `serving` alone decides and no node is listed; Local: `nodes` has the counts.
+    """
+
+    uid: str
+    created: str = ""  # of the Service; the oldest keeps an address that two claim
+    bgp: tuple[str, ...] = ()  # names of the BGPAdvertisements that match
+    l2: tuple[str, ...] = ()  # names of the L2Advertisements that match
+    policy: Literal["Cluster", "Local"] = "Cluster"
+    serving: bool = False
+    nodes: Mapping[str, int] = {}  # Local: serving endpoints by node
+    selector: Mapping[str, str] = {}  # Local: of the Service, so that a speaker may look at its own Pods
+    publish_not_ready: bool = False
+    sharing_key: str = ""
+    ports: tuple[str, ...] = ()  # "TCP/80": what a sharer may not take
+
+
+class VirtualIP(Struct, frozen=True, gc=False):
+    address: str
+    pool: str
+    phase: Phase = "bound"
+    configuration: int = 0  # Configuration.sequence that it was planned with
+    holders: Mapping[str, Holder] = {}  # by namespace/name
+    candidates: tuple[str, ...] = ()  # nodes that may own it in L2, in order; the first live one does
+    since: str = ""  # RFC 3339, when the phase began
+    uid: str = ""
+    resource_version: str = ""
+    created: str = ""
