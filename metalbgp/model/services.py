@@ -54,6 +54,31 @@ class Service(Struct, frozen=True, gc=False):
         return self.external_traffic_policy == "Local"
 
 
+class Endpoint(Struct, frozen=True, gc=False):
+    """One entry of an EndpointSlice. `serving`: ready is true or absent, or serving is true."""
+
+    addresses: tuple[str, ...] = ()
+    node: str = ""  # nodeName; "" when the entry names none
+    serving: bool = True
+
+
+class EndpointSlice(Struct, frozen=True, gc=False):
+    """An EndpointSlice, reduced; one Service may have many (label kubernetes.io/service-name)."""
+
+    namespace: str
+    name: str
+    service: str  # name of the Service, in the same namespace
+    endpoints: tuple[Endpoint, ...] = ()
+
+    @property
+    def key(self) -> str:
+        return f"{self.namespace}/{self.name}"
+
+    @property
+    def service_key(self) -> str:
+        return f"{self.namespace}/{self.service}"
+
+
 class Endpoints(Struct, frozen=True, gc=False):
     """Serving endpoints of one Service over all its EndpointSlices.
 
