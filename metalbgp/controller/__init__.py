@@ -1,0 +1,1 @@
+"""The controller: wires cluster → inventory → allocate → plan → cluster. One of two replicas leads."""
