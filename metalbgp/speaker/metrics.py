@@ -1,0 +1,121 @@
+"""Prometheus metrics of the speaker: MetalLB's names where they apply, and our own.
+
+In:  a Snapshot, asked for at scrape time, so that series end when what they speak of ends.
+Out: a registry; web.py serves it. Catalogue: docs/metrics.md.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+
+from msgspec import Struct
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+from prometheus_client.registry import Collector
+
+from metalbgp.model.report import SessionReport
+
+SECONDS = (0.002, 0.005, 0.01, 0.015, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
+
+
+class Answered(Struct, frozen=True):
+    """What the reflex counted for one address."""
+
+    requests: int = 0
+    replies: int = 0
+    gratuitous: int = 0
+
+
+class Snapshot(Struct, frozen=True):
+    """What the collectors read."""
+
+    node: str
+    announced: tuple[tuple[str, str, str], ...] = ()  # (service, protocol, ip)
+    sessions: tuple[SessionReport, ...] = ()
+    updates: Mapping[str, int] = {}  # by ip:port
+    answered: Mapping[str, Answered] = {}  # by ip
+    realtime: bool = False
+    view_age: float = 0.0  # seconds since the last sign of life of the API server
+
+
+class _Speaker(Collector):
+    def __init__(self, snapshot: Callable[[], Snapshot]) -> None:
+        self._snapshot = snapshot
+
+    def collect(self) -> Iterator[GaugeMetricFamily | CounterMetricFamily]:
+        now = self._snapshot()
+        yield self._announced(now)
+        yield from self._sessions(now)
+        yield from self._layer2(now)
+        yield GaugeMetricFamily(
+            "metalbgp_realtime", "1 if the reflex has a realtime class", value=float(now.realtime)
+        )
+        yield GaugeMetricFamily(
+            "metalbgp_view_age_seconds", "Age of what this speaker knows of the cluster", value=now.view_age
+        )
+
+    @staticmethod
+    def _announced(now: Snapshot) -> GaugeMetricFamily:
+        announced = GaugeMetricFamily(
+            "metallb_speaker_announced",
+            "Services announced from this node",
+            labels=["service", "protocol", "node", "ip"],
+        )
+        for service, protocol, address in now.announced:
+            announced.add_metric([service, protocol, now.node, address], 1)
+        return announced
+
+    @staticmethod
+    def _sessions(now: Snapshot) -> Iterator[GaugeMetricFamily | CounterMetricFamily]:
+        up = GaugeMetricFamily("metallb_bgp_session_up", "1 is up, 0 is down", labels=["peer"])
+        announced = GaugeMetricFamily(
+            "metallb_bgp_announced_prefixes_total", "Prefixes confirmed on the wire", labels=["peer"]
+        )
+        pending = GaugeMetricFamily(
+            "metallb_bgp_pending_prefixes_total", "Prefixes that should be announced", labels=["peer"]
+        )
+        updates = CounterMetricFamily("metallb_bgp_updates", "UPDATE messages sent", labels=["peer"])
+        for session in now.sessions:
+            peer = f"[{session.address}]" if ":" in session.address else session.address
+            peer = f"{peer}:{session.port}"
+            up.add_metric([peer], float(session.state == "Established"))
+            announced.add_metric([peer], session.routes_confirmed)
+            pending.add_metric([peer], session.routes_wanted)
+            updates.add_metric([peer], now.updates.get(session.address, 0))
+        yield from (up, announced, pending, updates)
+
+    @staticmethod
+    def _layer2(now: Snapshot) -> Iterator[CounterMetricFamily]:
+        requests = CounterMetricFamily(
+            "metallb_layer2_requests_received", "ARP and NDP requests for owned addresses", labels=["ip"]
+        )
+        replies = CounterMetricFamily("metallb_layer2_responses_sent", "Answers sent", labels=["ip"])
+        gratuitous = CounterMetricFamily(
+            "metallb_layer2_gratuitous_sent", "Unasked announcements sent", labels=["ip"]
+        )
+        for address, counts in now.answered.items():
+            requests.add_metric([address], counts.requests)
+            replies.add_metric([address], counts.replies)
+            gratuitous.add_metric([address], counts.gratuitous)
+        yield from (requests, replies, gratuitous)
+
+
+class SpeakerMetrics:
+    def __init__(self, snapshot: Callable[[], Snapshot]) -> None:
+        self.registry = CollectorRegistry()
+        self.registry.register(_Speaker(snapshot))
+        self.updates = Counter(
+            "metallb_k8s_client_updates", "Kubernetes events handled", registry=self.registry
+        )
+        self.update_errors = Counter(
+            "metallb_k8s_client_update_errors",
+            "Kubernetes events whose handling failed",
+            registry=self.registry,
+        )
+        self.config_loaded = Gauge(
+            "metallb_k8s_client_config_loaded_bool", "1 once a configuration is held", registry=self.registry
+        )
+        self.to_wire = Histogram(
+            "metalbgp_wanted_to_wire_seconds",
+            "From the event that asked for a route to its UPDATE on the wire",
+            buckets=SECONDS,
+            registry=self.registry,
+        )
