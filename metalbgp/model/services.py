@@ -86,6 +86,7 @@ class Endpoints(Struct, frozen=True, gc=False):
     """
 
     serving: int = 0
+    total: int = 0  # serving or not
     by_node: tuple[tuple[str, int], ...] = ()  # sorted; endpoints without nodeName are only in `serving`
 
 

@@ -43,3 +43,4 @@ class VirtualIP(Struct, frozen=True, gc=False):
     uid: str = ""
     resource_version: str = ""
     created: str = ""
+    installation: str = ""  # label metalbgp.io/installation; names are global, installations are not
