@@ -76,9 +76,7 @@ class PoolRestricted(Reason, frozen=True):
     why: str  # namespace, labels
 
     def explain(self) -> str:
-        return (
-            f'pool "{self.pool}" is reserved for others: its serviceAllocation does not fit the {self.why}'
-        )
+        return f'pool "{self.pool}" is reserved for others: its serviceAllocation does not fit the {self.why}'
 
 
 class PoolManual(Reason, frozen=True):
@@ -318,6 +316,34 @@ class NotInPool(Reason, frozen=True):
         return f"{self.address} is in no pool of the configuration, so no speaker announces it"
 
 
+class PrefixTooShort(Reason, frozen=True):
+    prefix: str
+    pool: str
+    advertisement: str
+    shortest: int  # prefix length of the widest block of the pool that holds the address
+
+    def explain(self) -> str:
+        return (
+            f"BGPAdvertisement {self.advertisement} aggregates to {self.prefix}, which is wider than "
+            f'the /{self.shortest} of pool "{self.pool}"'
+        )
+
+    def remedy(self) -> str:
+        return f"set its aggregation length to {self.shortest} or more"
+
+
+class SharedWithSelectors(Reason, frozen=True):
+    """MetalLB's rule (metallb.md 4.3): Services that share an address must land on one node in L2."""
+
+    advertisements: tuple[str, ...]
+
+    def explain(self) -> str:
+        return (
+            "a Service with allow-shared-ip is not announced in L2 while L2Advertisement "
+            f"{' and '.join(self.advertisements)} chooses Services by serviceSelectors"
+        )
+
+
 class NotInForce(Reason, frozen=True):
     """A field that is accepted and that nothing implements yet (or not on this node)."""
 
@@ -382,5 +408,7 @@ NotAnnounced = (
     | OlderConfiguration
     | Releasing
     | NotInPool
+    | PrefixTooShort
+    | SharedWithSelectors
     | NotInForce
 )

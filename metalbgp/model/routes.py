@@ -37,6 +37,7 @@ class Provenance(Struct, frozen=True):
     services: tuple[str, ...]
     addresses: tuple[str, ...]
     advertisements: tuple[str, ...]
+    created: str = ""  # of the oldest of the Services: its localPref wins when Services disagree
 
 
 class Duty(Struct, frozen=True, order=True):
@@ -63,3 +64,4 @@ class NodePlan(Struct, frozen=True):
     routes: tuple[tuple[Route, Provenance], ...] = ()
     duties: tuple[Duty, ...] = ()
     refused: tuple[Refused, ...] = ()
+    undecided: tuple[str, ...] = ()  # addresses for which the node keeps what it announces, whatever it is

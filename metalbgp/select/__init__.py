@@ -1,0 +1,1 @@
+"""What shall this node announce? The one function that speaker, planner and explain share. Pure."""

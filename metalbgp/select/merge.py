@@ -1,0 +1,60 @@
+"""Several wishes for one (peer, prefix) make one route: communities are unioned (metallb.md 3.1).
+
+In:  contributions: a Route and why it is wanted.
+Out: one Route with the Provenance of all.
+Elsewhere: disagreement inside one Service is refused in select.py. Between Services the oldest one's
+localPref wins: a new Service must not take away, nor move, the route of those that share its prefix.
+"""
+
+from collections.abc import Iterable, Sequence
+
+from metalbgp.model.routes import Attributes, Duty, NodePlan, Provenance, Refused, Route
+
+Contribution = tuple[Route, Provenance]
+
+
+def combine(contributions: Sequence[Contribution]) -> Contribution:
+    """All contributions have the same peer and prefix; at least one."""
+    if len(contributions) == 1:
+        return contributions[0]
+    oldest, _ = min(contributions, key=_age)
+    routes = [route.attributes for route, _ in contributions]
+    whys = [why for _, why in contributions]
+    attributes = Attributes(
+        communities=tuple(sorted({item for one in routes for item in one.communities})),
+        large_communities=tuple(sorted({item for one in routes for item in one.large_communities})),
+        local_preference=oldest.attributes.local_preference,
+    )
+    why = Provenance(
+        services=tuple(sorted({name for one in whys for name in one.services})),
+        addresses=tuple(sorted({name for one in whys for name in one.addresses})),
+        advertisements=tuple(sorted({name for one in whys for name in one.advertisements})),
+        created=min(one.created for one in whys),
+    )
+    return Route(peer=oldest.peer, prefix=oldest.prefix, attributes=attributes), why
+
+
+def merge(plans: Iterable[NodePlan]) -> NodePlan:
+    """The plans of many VirtualIPs as one; table.py does the same change by change."""
+    routes: dict[tuple[str, str], list[Contribution]] = {}
+    duties: list[Duty] = []
+    refused: list[Refused] = []
+    undecided: list[str] = []
+    for plan in plans:
+        for contribution in plan.routes:
+            routes.setdefault((contribution[0].peer, contribution[0].prefix), []).append(contribution)
+        duties += plan.duties
+        refused += plan.refused
+        undecided += plan.undecided
+    return NodePlan(
+        routes=tuple(combine(routes[key]) for key in sorted(routes)),
+        duties=tuple(sorted(duties, key=lambda duty: duty.address)),
+        refused=tuple(refused),
+        undecided=tuple(sorted(undecided)),
+    )
+
+
+def _age(contribution: Contribution) -> tuple[str, tuple[str, ...], tuple[str, ...], int]:
+    """Total, so that the order of arrival never decides."""
+    route, why = contribution
+    return why.created, why.services, why.advertisements, route.attributes.local_preference or 0

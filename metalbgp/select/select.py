@@ -1,0 +1,253 @@
+"""What one node shall do for one VirtualIP: routes, L2 duties, and every "no" with its reason.
+
+In:  a VirtualIP, the Configuration, the node itself.
+Out: NodePlan. Its `undecided` addresses keep what they have: the two watches have not met yet.
+Elsewhere: several VirtualIPs together are table.py; matching Services to advertisements is plan/plan.py.
+
+A speaker may say no for its own node, never yes: nothing here adds what the VirtualIP does not ask for.
+"""
+
+from collections.abc import Iterator, Mapping
+
+from metalbgp.model.addresses import Family, Range, family, prefix_of
+from metalbgp.model.configuration import BGPAdvertisement, Configuration, L2Advertisement, Peer, Pool
+from metalbgp.model.reasons import (
+    ConflictingAdvertisements,
+    FamilyNotCarried,
+    NodeExcluded,
+    NodeNetworkUnavailable,
+    NodeNotSelected,
+    NoLocalEndpoint,
+    NoMatchingAdvertisement,
+    NoPeers,
+    NoServingEndpoint,
+    NotAnnounced,
+    NotInPool,
+    NotOwner,
+    OlderConfiguration,
+    PeerNotListed,
+    PrefixTooShort,
+    Releasing,
+)
+from metalbgp.model.routes import Attributes, Duty, NodePlan, Provenance, Refused, Route
+from metalbgp.model.selectors import any_matches
+from metalbgp.model.services import Node
+from metalbgp.model.virtualips import Holder, VirtualIP
+from metalbgp.select.merge import Contribution, combine
+
+BGP, LAYER2 = "bgp", "layer2"
+
+
+def select(vip: VirtualIP, configuration: Configuration, node: Node) -> NodePlan:
+    return NodeView(configuration, node).select(vip)
+
+
+def carries(peer: Peer, version: Family) -> bool:
+    """Whether the session to the peer carries a family (metallb.md 10.22)."""
+    return peer.dual_stack or bool(peer.interface) or (bool(peer.address) and family(peer.address) == version)
+
+
+def node_gate(node: Node, ignore_exclude_label: bool) -> NodeExcluded | NodeNetworkUnavailable | None:
+    """Why the node announces nothing at all, in either protocol (metallb.md 2.10)."""
+    if node.network_unavailable:
+        return NodeNetworkUnavailable(node=node.name)
+    if node.excluded and not ignore_exclude_label:
+        return NodeExcluded(node=node.name)
+    return None
+
+
+class NodeView:
+    """A Configuration as one node sees it. Made once per configuration, asked once per VirtualIP."""
+
+    def __init__(self, configuration: Configuration, node: Node) -> None:
+        self.configuration, self.node = configuration, node
+        self._gate = node_gate(node, configuration.ignore_exclude_label)
+        self._bgp = {advertisement.name: advertisement for advertisement in configuration.bgp_advertisements}
+        self._l2 = {advertisement.name: advertisement for advertisement in configuration.l2_advertisements}
+        here = {peer.name for peer in configuration.peers if any_matches(peer.node_selectors, node.labels)}
+        self._peers = tuple((peer, peer.name in here) for peer in configuration.peers)
+        self._bgp_here = {
+            one.name for one in self._bgp.values() if any_matches(one.node_selectors, node.labels)
+        }
+        self._l2_here = {
+            one.name for one in self._l2.values() if any_matches(one.node_selectors, node.labels)
+        }
+        self._shortest_of: dict[Range, int] = {}
+
+    def select(self, vip: VirtualIP) -> NodePlan:
+        if vip.phase != "bound":
+            return self._all_refused(vip, Releasing())
+        if vip.configuration > self.configuration.sequence:
+            older = OlderConfiguration(held=self.configuration.sequence, wanted=vip.configuration)
+            return self._all_refused(vip, older, undecided=True)
+        if self._outlived(vip):
+            return self._all_refused(
+                vip,
+                OlderConfiguration(held=self.configuration.sequence, wanted=vip.configuration),
+                undecided=True,
+            )
+        pool = self.configuration.pool_of(vip.address)
+        if pool is None:
+            return self._all_refused(vip, NotInPool(address=vip.address))
+        refused: list[Refused] = []
+        routes = self._routes(vip, pool, refused)
+        duties = self._duties(vip, pool, refused)
+        return NodePlan(routes=routes, duties=duties, refused=tuple(refused))
+
+    def _outlived(self, vip: VirtualIP) -> bool:
+        """It names an advertisement that is gone. The controller removes one from the configuration only
+        after it rewrote every VirtualIP that names it: this one is the past, its successor on the way."""
+        return vip.configuration < self.configuration.sequence and any(
+            any(name not in self._bgp for name in holder.bgp)
+            or any(name not in self._l2 for name in holder.l2)
+            for holder in vip.holders.values()
+        )
+
+    def _all_refused(self, vip: VirtualIP, reason: NotAnnounced, undecided: bool = False) -> NodePlan:
+        refused = tuple(
+            Refused(address=vip.address, service=service, protocol=protocol, reason=reason)
+            for service, holder in sorted(vip.holders.items())
+            for protocol, names in ((BGP, holder.bgp), (LAYER2, holder.l2))
+            if names
+        )
+        return NodePlan(refused=refused, undecided=(vip.address,) if undecided else ())
+
+    def _why_not_here(self, service: str, holder: Holder) -> NotAnnounced | None:
+        """Endpoints first (it may be nobody's fault), then the node's own gates."""
+        if not holder.serving:
+            return NoServingEndpoint(service=service)
+        if holder.policy == "Local" and holder.nodes.get(self.node.name, 0) <= 0:
+            return NoLocalEndpoint(node=self.node.name)
+        return self._gate
+
+    # -------------------------------------------------------------- BGP
+
+    def _routes(
+        self, vip: VirtualIP, pool: Pool, refused: list[Refused]
+    ) -> tuple[tuple[Route, Provenance], ...]:
+        found: dict[tuple[str, str], list[Contribution]] = {}
+        for service, holder in sorted(vip.holders.items()):
+            reason = self._why_not_here(service, holder)
+            if not holder.bgp:
+                reason = NoMatchingAdvertisement(kind="BGPAdvertisement", pool=pool.name)
+            elif reason is None and not self._peers:
+                reason = NoPeers()
+            if reason is not None:
+                refused.append(Refused(vip.address, service, BGP, reason))
+                continue
+            for key, contribution in self._of_holder(vip.address, pool, service, holder, refused):
+                found.setdefault(key, []).append(contribution)
+        return tuple(combine(found[key]) for key in sorted(found))
+
+    def _of_holder(
+        self, address: str, pool: Pool, service: str, holder: Holder, refused: list[Refused]
+    ) -> Iterator[tuple[tuple[str, str], Contribution]]:
+        """The routes of one Service; a (peer, prefix) on which its advertisements disagree is left out."""
+        by_key: dict[tuple[str, str], list[tuple[BGPAdvertisement, Contribution]]] = {}
+        for name in holder.bgp:
+            advertisement = self._bgp.get(name)
+            if advertisement is None:
+                continue
+            for peer, reason, prefix in self._targets(advertisement, address, pool):
+                if reason is not None:
+                    refused.append(Refused(address, service, BGP, reason, peer, name))
+                    continue
+                route = Route(peer=peer, prefix=prefix, attributes=self._attributes(advertisement))
+                why = Provenance((service,), (address,), (name,), holder.created)
+                by_key.setdefault((peer, prefix), []).append((advertisement, (route, why)))
+        for key, pairs in by_key.items():
+            preferences = {advertisement.local_preference for advertisement, _ in pairs}
+            if len(preferences) > 1:
+                names = tuple(sorted(advertisement.name for advertisement, _ in pairs))
+                values = ", ".join(str(preference) for preference in sorted(preferences))
+                conflict = ConflictingAdvertisements(advertisements=names, why=f"localPref {values}")
+                refused.append(Refused(address, service, BGP, conflict, key[0]))
+                continue
+            for _, contribution in pairs:
+                yield key, contribution
+
+    def _targets(
+        self, advertisement: BGPAdvertisement, address: str, pool: Pool
+    ) -> Iterator[tuple[str, NotAnnounced | None, str]]:
+        """(peer, why not, prefix) for each peer; peer "" when no peer comes into question."""
+        name = advertisement.name
+        if name not in self._bgp_here:
+            yield "", NodeNotSelected(kind="BGPAdvertisement", object=name, node=self.node.name), ""
+            return
+        version = family(address)
+        length = advertisement.aggregation_length if version == 4 else advertisement.aggregation_length_v6
+        prefix = prefix_of(address, length)
+        shortest = self._shortest(pool, address)
+        if length < shortest:
+            why = PrefixTooShort(prefix=prefix, pool=pool.name, advertisement=name, shortest=shortest)
+            yield "", why, ""
+            return
+        for peer, here in self._peers:
+            reason: NotAnnounced | None = None
+            if not here:
+                reason = NodeNotSelected(kind="BGPPeer", object=peer.name, node=self.node.name)
+            elif advertisement.peers and peer.name not in advertisement.peers:
+                reason = PeerNotListed(advertisement=name, peer=peer.name)
+            elif not carries(peer, version):
+                reason = FamilyNotCarried(peer=peer.name, family="IPv4" if version == 4 else "IPv6")
+            yield peer.name, reason, prefix
+
+    @staticmethod
+    def _attributes(advertisement: BGPAdvertisement) -> Attributes:
+        return Attributes(
+            communities=advertisement.communities,
+            large_communities=advertisement.large_communities,
+            local_preference=advertisement.local_preference or None,
+        )
+
+    def _shortest(self, pool: Pool, address: str) -> int:
+        """The widest block of the pool's entry that holds the address: no aggregate may be wider."""
+        for piece in pool.ranges:
+            if address in piece:
+                if piece not in self._shortest_of:
+                    self._shortest_of[piece] = max(1, min(length for _, length in piece.cidrs()))
+                return self._shortest_of[piece]
+        return 128
+
+    # -------------------------------------------------------------- L2
+
+    def _duties(self, vip: VirtualIP, pool: Pool, refused: list[Refused]) -> tuple[Duty, ...]:
+        owner = vip.candidates[0] if vip.candidates else ""
+        wanted = False
+        interfaces: set[str] | None = set()
+        for service, holder in sorted(vip.holders.items()):
+            reason = self._why_not_l2(service, holder, pool, owner)
+            covering = [self._l2[name] for name in holder.l2 if name in self._l2_here]
+            if reason is None and not covering:
+                names = " and ".join(holder.l2)
+                reason = NodeNotSelected(kind="L2Advertisement", object=names, node=self.node.name)
+            if reason is not None:
+                refused.append(Refused(vip.address, service, LAYER2, reason))
+                continue
+            wanted = True
+            interfaces = _union(interfaces, covering)
+        if not wanted:
+            return ()
+        return (Duty(vip.address, None if interfaces is None else tuple(sorted(interfaces))),)
+
+    def _why_not_l2(self, service: str, holder: Holder, pool: Pool, owner: str) -> NotAnnounced | None:
+        if not holder.l2:
+            return NoMatchingAdvertisement(kind="L2Advertisement", pool=pool.name)
+        reason = self._why_not_here(service, holder)
+        if reason is None and owner != self.node.name:
+            return NotOwner(owner=owner, node=self.node.name)
+        return reason
+
+
+def _union(interfaces: set[str] | None, advertisements: list[L2Advertisement]) -> set[str] | None:
+    """None: every interface, which any advertisement without a list asks for."""
+    for advertisement in advertisements:
+        if interfaces is None or not advertisement.interfaces:
+            return None
+        interfaces = interfaces | set(advertisement.interfaces)
+    return interfaces
+
+
+def routes_of(plan: NodePlan) -> Mapping[tuple[str, str], Attributes]:
+    """The routes of a plan as bgp/ wants them: (peer, prefix) → attributes."""
+    return {(route.peer, route.prefix): route.attributes for route, _ in plan.routes}

@@ -1,0 +1,116 @@
+"""All that a node announces, kept up to date one VirtualIP at a time.
+
+In:  update(address, NodePlan or None): what select() says for the address now.
+Out: Delta: only the routes and duties that changed. Cost: the routes that share a prefix with the address.
+Elsewhere: the same from scratch is merge.py (a law holds the two together); the diff to the wire is bgp/.
+"""
+
+from collections.abc import Iterator, Mapping
+
+from msgspec import Struct
+
+from metalbgp.model.addresses import Range, parse
+from metalbgp.model.routes import Attributes, Duty, NodePlan, Provenance
+from metalbgp.select.merge import Contribution, combine
+
+Key = tuple[str, str]  # peer, prefix
+
+
+class Delta(Struct, frozen=True):
+    """None: withdraw, or answer no longer. New and changed routes stand before withdrawals."""
+
+    changed: tuple[tuple[str, str, Attributes | None], ...] = ()
+    duties_changed: tuple[tuple[str, Duty | None], ...] = ()
+
+    def __bool__(self) -> bool:
+        return bool(self.changed or self.duties_changed)
+
+
+class Table:
+    def __init__(self) -> None:
+        self._behind: dict[Key, dict[str, Contribution]] = {}  # per address, in no particular order
+        self._merged: dict[Key, Contribution] = {}
+        self._keys: dict[str, tuple[Key, ...]] = {}  # address → where it contributes
+        self._duties: dict[str, Duty] = {}
+        self._undecided: set[str] = set()
+
+    def update(self, address: str, plan: NodePlan | None) -> Delta:
+        """An undecided address keeps what it has; None: the address is no longer ours to announce."""
+        if plan is not None and address in plan.undecided:
+            self._undecided.add(address)
+            return Delta()
+        self._undecided.discard(address)
+        wanted = {(route.peer, route.prefix): (route, why) for route, why in plan.routes} if plan else {}
+        touched = dict.fromkeys((*wanted, *self._keys.get(address, ())))
+        for key in touched:
+            behind = self._behind.setdefault(key, {})
+            if key in wanted:
+                behind[address] = wanted[key]
+            else:
+                behind.pop(address, None)
+        if wanted:
+            self._keys[address] = tuple(wanted)
+        else:
+            self._keys.pop(address, None)
+        changed = [change for key in touched if (change := self._merge(key)) is not None]
+        changed.sort(key=lambda change: change[2] is None)
+        return Delta(changed=tuple(changed), duties_changed=self._set_duty(address, plan))
+
+    def wanted(self) -> Mapping[Key, Attributes]:
+        """Everything as it should stand now."""
+        return {key: route.attributes for key, (route, _) in self._merged.items()}
+
+    def why(self, peer: str, prefix: str) -> Provenance | None:
+        contribution = self._merged.get((peer, prefix))
+        return contribution[1] if contribution else None
+
+    def routes(self) -> Iterator[Contribution]:
+        """Every route with its provenance, sorted by peer and prefix."""
+        for key in sorted(self._merged):
+            yield self._merged[key]
+
+    def duties(self) -> tuple[Duty, ...]:
+        return tuple(self._duties[address] for address in sorted(self._duties))
+
+    @property
+    def undecided(self) -> frozenset[str]:
+        return frozenset(self._undecided)
+
+    def addresses(self) -> frozenset[str]:
+        """Those that contribute: after a relist, one that is not in the list gets update(…, None)."""
+        return frozenset(self._keys.keys() | self._duties.keys() | self._undecided)
+
+    def must_stay(self, prefix: str) -> bool:
+        """Whether a route that stands on the wire but is not wanted may belong to an undecided address."""
+        if not self._undecided:
+            return False
+        network, _, length = prefix.partition("/")
+        first = parse(network)
+        size = 1 << (first.max_prefixlen - int(length))
+        covered = Range(4 if first.version == 4 else 6, int(first), int(first) + size - 1)
+        return any(address in covered for address in self._undecided)
+
+    def _merge(self, key: Key) -> tuple[str, str, Attributes | None] | None:
+        """Bring one route up to date; None: its attributes did not change."""
+        before = self._merged.get(key)
+        behind = self._behind[key]
+        if not behind:
+            del self._behind[key]
+            if before is None:
+                return None
+            del self._merged[key]
+            return (*key, None)
+        after = self._merged[key] = combine(list(behind.values()))
+        if before is not None and before[0].attributes == after[0].attributes:
+            return None
+        return (*key, after[0].attributes)
+
+    def _set_duty(self, address: str, plan: NodePlan | None) -> tuple[tuple[str, Duty | None], ...]:
+        duty = next((duty for duty in plan.duties if duty.address == address), None) if plan else None
+        if self._duties.get(address) == duty:
+            return ()
+        if duty is None:
+            del self._duties[address]
+        else:
+            self._duties[address] = duty
+        return ((address, duty),)
