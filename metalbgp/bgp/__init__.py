@@ -1,0 +1,1 @@
+"""BGP through an ExaBGP child: values, its lines, the journal of what it was told, and the child itself."""

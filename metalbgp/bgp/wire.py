@@ -1,0 +1,379 @@
+"""ExaBGP 5.0.15's text: command lines from values, events and answers from lines. Pure.
+
+In:  values of values.py and model/routes.py; bytes of one line from the helper.
+Out: command lines made of numbers, addresses and a few fixed words; typed events. A line that cannot be read
+     is one error, BadLine, whatever it holds.
+Elsewhere: when to say what is machine.py; the configuration file is config_file.py.
+
+Commands carry numbers only because ExaBGP routes them by substring: a community written `graceful-shutdown`
+contains `shutdown ` and stops the daemon, and the letters j-s-o-n anywhere kill it.
+"""
+
+from collections.abc import Iterable
+from typing import Any, Final
+
+import msgspec
+from msgspec import Struct
+
+from metalbgp.bgp.notifications import in_words, words
+from metalbgp.bgp.values import (
+    Answer,
+    Connected,
+    Down,
+    Event,
+    Ignored,
+    Negotiated,
+    Neighbor,
+    Notified,
+    Opened,
+    PeerState,
+    Sent,
+    SentEor,
+    Shutdown,
+    Text,
+    Up,
+)
+from metalbgp.model.addresses import AddressError, canonical, family, prefix_of
+from metalbgp.model.routes import Attributes
+
+DEFAULT_LOCAL_PREFERENCE: Final = (
+    100  # what ExaBGP puts on iBGP sessions (RFC 4271 section 5.1.5 asks for one)
+)
+Line = Event | Answer | Text | tuple[PeerState, ...]
+
+
+class BadLine(ValueError):
+    """A line from ExaBGP that cannot be read."""
+
+
+class BadRoute(ValueError):
+    """A route that must not reach ExaBGP; the message says which part and why."""
+
+
+def _numbers(values: Iterable[Any], limit: int, what: str) -> None:
+    for value in values:
+        if type(value) is not int or not 0 <= value <= limit:
+            raise BadRoute(f"{what} {value!r} is not a number from 0 to {limit}")
+
+
+def check_prefix(text: str) -> str:
+    """The prefix in canonical form. ExaBGP refuses host bits, and one bad prefix refuses its whole line."""
+    network, slash, length = text.partition("/")
+    try:
+        if not slash or not length.isdecimal() or not length.isascii():
+            raise BadRoute(f"{text!r} is not network/length")
+        bits = int(length)
+        if bits > (128 if family(network) == 6 else 32):
+            raise BadRoute(f"{text!r}: the length is too long")
+        prefix = prefix_of(network, bits)
+        if prefix != f"{canonical(network)}/{bits}":
+            raise BadRoute(f"{text!r} has host bits; the prefix is {prefix}")
+    except AddressError as error:
+        raise BadRoute(str(error)) from error
+    return prefix
+
+
+def check_attributes(a: Attributes) -> Attributes:
+    """Proven to be numbers in range and addresses, communities sorted: what a line may carry."""
+    _numbers((n for pair in a.communities for n in pair), 0xFFFF, "community part")
+    _numbers((n for triple in a.large_communities for n in triple), 0xFFFFFFFF, "large community part")
+    _numbers((n for n in (a.local_preference, a.med) if n is not None), 0xFFFFFFFF, "local preference or MED")
+    _numbers(a.as_path, 0xFFFFFFFF, "AS number")
+    if any(len(pair) != 2 for pair in a.communities) or any(len(t) != 3 for t in a.large_communities):
+        raise BadRoute("a community has two parts, a large one three")
+    try:
+        next_hop = canonical(a.next_hop) if a.next_hop else ""
+    except AddressError as error:
+        raise BadRoute(f"next hop: {error}") from error
+    return Attributes(
+        next_hop=next_hop,
+        communities=tuple(sorted(set(a.communities))),
+        large_communities=tuple(sorted(set(a.large_communities))),
+        local_preference=a.local_preference,
+        med=a.med,
+        as_path=tuple(a.as_path),
+    )
+
+
+def check_next_hop(neighbor: Neighbor, prefix: str, a: Attributes) -> None:
+    """`next-hop self` of the wrong family is refused half way through; give the address instead."""
+    wanted = family(prefix)
+    if a.next_hop:
+        if family(a.next_hop) != wanted:
+            raise BadRoute(f"{prefix}: the next hop {a.next_hop} is of the other family")
+    elif family(neighbor.address) != wanted:
+        raise BadRoute(
+            f"{prefix}: an IPv{wanted} next hop must be given for the session with {neighbor.address}"
+        )
+
+
+def announce(neighbor: Neighbor, a: Attributes, prefixes: Iterable[str]) -> str:
+    """One line for prefixes of one family that share their attributes."""
+    words_ = [f"neighbor {neighbor.address} announce attributes next-hop {a.next_hop or 'self'}"]
+    if a.local_preference is not None and neighbor.ibgp:
+        words_.append(f"local-preference {a.local_preference}")
+    if a.med is not None:
+        words_.append(f"med {a.med}")
+    if a.communities:
+        words_.append("community [" + " ".join(f"{x}:{y}" for x, y in a.communities) + "]")
+    if a.large_communities:
+        words_.append("large-community [" + " ".join(f"{x}:{y}:{z}" for x, y, z in a.large_communities) + "]")
+    if a.as_path:
+        # ExaBGP sends the path as given: our own number in front is ours to write.
+        path = a.as_path if neighbor.ibgp else (neighbor.local_as, *a.as_path)
+        words_.append("as-path [" + " ".join(map(str, path)) + "]")
+    return " ".join(words_) + " nlri " + " ".join(prefixes)
+
+
+def withdraw(neighbor: Neighbor, prefixes: Iterable[str]) -> str:
+    """One line for prefixes of one family; ExaBGP wants a next hop and does not look at it."""
+    listed = list(prefixes)
+    placeholder = "::1" if family(listed[0]) == 6 else "127.0.0.1"
+    return f"neighbor {neighbor.address} withdraw attributes next-hop {placeholder} nlri " + " ".join(listed)
+
+
+def end_of_rib(neighbor: Neighbor, afi: str) -> str:
+    return f"neighbor {neighbor.address} announce eor {afi} unicast"
+
+
+def flush(neighbor: Neighbor) -> str:
+    """Everything that ExaBGP holds for the peer is sent again."""
+    return f"neighbor {neighbor.address} flush adj-rib out"
+
+
+def teardown(neighbor: Neighbor, subcode: int) -> str:
+    return f"neighbor {neighbor.address} teardown {subcode}"
+
+
+RELOAD: Final = "reload"
+SHOW_CONFIGURATION: Final = "show neighbor configuration"
+SHOW_STATE: Final = "show neighbor json"
+
+
+# What the wire carries for a command, in one comparable shape: (next hop, communities, large, pref, MED, path).
+Carried = tuple[
+    str,
+    tuple[tuple[int, int], ...],
+    tuple[tuple[int, int, int], ...],
+    int | None,
+    int | None,
+    tuple[int, ...] | None,
+]
+
+
+def expected(neighbor: Neighbor, local: str, a: Attributes) -> Carried:
+    """What the UPDATE will say when these attributes are announced on this session."""
+    preference = None
+    if neighbor.ibgp:
+        preference = DEFAULT_LOCAL_PREFERENCE if a.local_preference is None else a.local_preference
+    own = () if neighbor.ibgp else (neighbor.local_as,)
+    return (
+        a.next_hop or local,
+        a.communities,
+        a.large_communities,
+        preference,
+        a.med,
+        (*own, *a.as_path) if a.as_path else None,
+    )
+
+
+def carried(sent: Sent) -> Carried:
+    # A path of our own number alone is the default: old routers see AS_TRANS (RFC 6793) in its place.
+    return (
+        sent.next_hop,
+        sent.communities,
+        sent.large_communities,
+        sent.local_preference,
+        sent.med,
+        sent.as_path if len(sent.as_path) > 1 or sent.as_path[:1] == (0,) else None,
+    )
+
+
+class _Ends(Struct):
+    local: str
+    peer: str
+
+
+class _Nlri(Struct):
+    nlri: str
+
+
+class _PathPart(Struct):
+    element: str
+    value: list[int]
+
+
+class _Attribute(Struct, rename="kebab"):
+    med: int | None = None
+    local_preference: int | None = None
+    community: list[tuple[int, int]] = []
+    large_community: list[tuple[int, int, int]] = []
+    as_path: dict[str, _PathPart] = {}
+
+
+class _Update(Struct):
+    attribute: _Attribute = msgspec.field(default_factory=_Attribute)
+    announce: dict[str, dict[str, list[_Nlri]]] = {}
+    withdraw: dict[str, list[_Nlri]] = {}
+
+
+class _Eor(Struct):
+    afi: str
+    safi: str
+
+
+class _Message(Struct):
+    update: _Update | None = None
+    eor: _Eor | None = None
+
+
+class _Negotiated(Struct):
+    families: list[str]
+    hold_time: int
+
+
+class _Notification(Struct):
+    code: int
+    subcode: int
+    message: str = ""
+
+
+class _Open(Struct):
+    asn: int
+    capabilities: dict[str, Any] = {}
+
+
+class _Neighbor(Struct):
+    address: _Ends
+    state: str = ""
+    reason: str = ""
+    direction: str = ""
+    message: _Message | None = None
+    negotiated: _Negotiated | None = None
+    notification: _Notification | None = None
+    open: _Open | None = None
+
+
+class _Raw(Struct):
+    type: str
+    neighbor: _Neighbor | None = None
+    notification: str = ""
+
+
+class _Capabilities(Struct, rename="kebab"):
+    graceful_restart: bool | None = None
+
+
+class _Side(Struct, rename="kebab"):
+    address: str
+    as_: int = msgspec.field(name="as")
+    capabilities: _Capabilities = msgspec.field(default_factory=_Capabilities)
+
+
+class _Shown(Struct):
+    state: str
+    local: _Side
+    peer: _Side
+    families: list[str] = []
+
+
+_EVENT: Final = msgspec.json.Decoder(_Raw)
+_SHOWN: Final = msgspec.json.Decoder(list[_Shown])
+
+
+def _afi(text: str) -> str:
+    return text.partition(" ")[0]
+
+
+def _families(names: Iterable[str]) -> tuple[str, ...]:
+    return tuple(sorted(_afi(name) for name in names if name.endswith(" unicast")))
+
+
+def decode(line: bytes) -> Line:
+    """Read one line of ExaBGP's. Raises BadLine and nothing else."""
+    try:
+        if line.startswith(b"{"):
+            return _event(_EVENT.decode(line))
+        if line.startswith(b"[{") or line == b"[]":
+            return tuple(_shown(entry) for entry in _SHOWN.decode(line))
+        text = line.decode("utf-8", "replace")
+    except (msgspec.DecodeError, AddressError, RecursionError) as error:
+        raise BadLine(f"{error}: {line[:200]!r}") from error
+    if text in {"done", "error"}:
+        return Answer(text == "done")
+    return Text(text)
+
+
+def _shown(entry: _Shown) -> PeerState:
+    peer = entry.peer
+    return PeerState(
+        peer=canonical(peer.address),
+        up=entry.state == "up",
+        local=entry.local.address,
+        families=_families(entry.families),
+        graceful_restart=bool(
+            entry.local.capabilities.graceful_restart and peer.capabilities.graceful_restart
+        ),
+        asn=peer.as_,
+    )
+
+
+def _event(raw: _Raw) -> Event:
+    n = raw.neighbor
+    if n is None:
+        return Shutdown() if raw.notification == "shutdown" else Ignored()
+    peer = canonical(n.address.peer)
+    match raw.type:
+        case "state":
+            return _state(n, peer)
+        case "update" if n.message is not None and n.direction == "send":
+            return _sent(n.message, peer)
+        case "negotiated" if n.negotiated is not None:
+            return Negotiated(peer, _families(n.negotiated.families), n.negotiated.hold_time)
+        case "open" if n.open is not None and n.direction == "receive":
+            return Opened(peer, "64" in n.open.capabilities, n.open.asn)
+        case "notification" if n.notification is not None:
+            told = n.notification
+            said = words(told.code, told.subcode) + (
+                f": {told.message}" if told.message.isprintable() else ""
+            )
+            return Notified(peer, n.direction == "send", said.removesuffix(": "))
+        case _:
+            return Ignored()
+
+
+def _state(n: _Neighbor, peer: str) -> Event:
+    match n.state:
+        case "up":
+            return Up(peer, n.address.local)
+        case "down":
+            return Down(peer, in_words(n.reason))
+        case "connected":
+            return Connected(peer)
+        case _:
+            return Ignored()
+
+
+def _sent(message: _Message, peer: str) -> Event:
+    if message.eor is not None:
+        return SentEor(peer, message.eor.afi) if message.eor.safi == "unicast" else Ignored()
+    if message.update is None:
+        return Ignored()
+    update = message.update
+    hops = [hop for kind, by_hop in update.announce.items() if kind.endswith(" unicast") for hop in by_hop]
+    if len(hops) > 1:  # one UPDATE has one next hop; anything else is not ours
+        raise msgspec.DecodeError("several next hops in one UPDATE")
+    a = update.attribute
+    return Sent(
+        peer=peer,
+        announced=tuple(
+            n.nlri for by_hop in update.announce.values() for nlris in by_hop.values() for n in nlris
+        ),
+        withdrawn=tuple(n.nlri for nlris in update.withdraw.values() for n in nlris),
+        next_hop=canonical(hops[0]) if hops else "",
+        communities=tuple(sorted(a.community)),
+        large_communities=tuple(sorted(a.large_community)),
+        local_preference=a.local_preference,
+        med=a.med,
+        as_path=tuple(asn for part in a.as_path.values() for asn in part.value),
+    )
