@@ -1,0 +1,1 @@
+"""What the cluster holds, indexed: "which services does this change touch?" Pure."""

@@ -1,0 +1,58 @@
+"""Two Configurations compared: in which pools must Services be looked at again?
+
+In:  the configuration before and after.
+Out: names of pools. Attributes (communities, localPref, aggregation, peers, nodes of BGP, interfaces) are not
+     among the questions: speakers read them from the configuration, no VirtualIP mentions them.
+"""
+
+from collections.abc import Iterator, Sequence
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from metalbgp.model.configuration import BGPAdvertisement, Configuration, L2Advertisement, Pool, Source
+
+Facts = dict[str, set[object]]  # pool → what is said about it
+
+
+class Affected(Struct, frozen=True):
+    services: frozenset[str]  # pools whose Services are allocated or planned again
+    candidates: frozenset[str]  # pools whose addresses need their L2 candidates again
+    pools: bool  # some pool changed, so pending Services may find room
+
+
+def affected_pools(before: Configuration, after: Configuration) -> Affected:
+    changed = set(_moved(_pools(before.pools), _pools(after.pools)))
+    planned = {
+        *_moved(_matching(before.bgp_advertisements), _matching(after.bgp_advertisements)),
+        *_moved(_matching(before.l2_advertisements), _matching(after.l2_advertisements)),
+    }
+    ranked = _moved(_ranking(before.l2_advertisements), _ranking(after.l2_advertisements))
+    return Affected(services=frozenset(changed | planned), candidates=frozenset(ranked), pools=bool(changed))
+
+
+def _moved(before: Facts, after: Facts) -> Iterator[str]:
+    return (name for name in before.keys() | after.keys() if before.get(name) != after.get(name))
+
+
+def _pools(pools: Sequence[Pool]) -> Facts:
+    """Pools but for source and labels: labels count only through the advertisements they were resolved to."""
+    return {pool.name: {replace(pool, source=Source(), labels=())} for pool in pools}
+
+
+def _matching(advertisements: Sequence[BGPAdvertisement] | Sequence[L2Advertisement]) -> Facts:
+    """Which advertisement chooses which Services of a pool."""
+    facts: Facts = {}
+    for one in advertisements:
+        for pool in one.pools:
+            facts.setdefault(pool, set()).add((one.name, one.service_selectors))
+    return facts
+
+
+def _ranking(advertisements: Sequence[L2Advertisement]) -> Facts:
+    """Which nodes an L2Advertisement covers and prefers."""
+    facts: Facts = {}
+    for one in advertisements:
+        for pool in one.pools:
+            facts.setdefault(pool, set()).add((one.name, one.node_selectors, one.preferences))
+    return facts

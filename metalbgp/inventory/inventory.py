@@ -1,0 +1,281 @@
+"""What the cluster holds, indexed, and which Services each change touches.
+
+In:  verbs, one for each kind of change: put_… (added or modified) and drop_… (deleted), live, configure.
+Out: every verb returns Touched; a repeated event returns nothing. Look-ups by the indexes.
+Elsewhere: decoding is cluster/decode.py; what is done with the touched ones is controller/.
+"""
+
+from collections.abc import Collection, Mapping
+
+from msgspec.structs import replace
+
+from metalbgp.inventory.compare import affected_pools
+from metalbgp.inventory.endpoints import fold
+from metalbgp.inventory.touched import NOTHING, Touched, services
+from metalbgp.model.addresses import family
+from metalbgp.model.configuration import Configuration
+from metalbgp.model.services import Endpoints, EndpointSlice, Namespace, Node, Service
+from metalbgp.model.virtualips import Holder, VirtualIP
+
+NO_ENDPOINTS = Endpoints()
+
+
+class Inventory:
+    """Everything by its key. Read the mappings freely; change them only by the verbs."""
+
+    def __init__(self, installation: str, load_balancer_class: str | None = None) -> None:
+        self._class = load_balancer_class
+        self.configuration = Configuration(installation=installation)
+        self.services: dict[str, Service] = {}
+        self.nodes: dict[str, Node] = {}
+        self.namespaces: dict[str, Namespace] = {}
+        self.claims: dict[str, VirtualIP] = {}  # by address
+        self.live_speakers: frozenset[str] = frozenset()
+        self.pending: set[str] = set()  # ours, and no claim names them
+        self._slices: dict[str, dict[str, EndpointSlice]] = {}  # service → slice key → slice
+        self._slice_owner: dict[str, str] = {}  # slice key → service
+        self._endpoints: dict[str, Endpoints] = {}
+        self._held: dict[str, set[str]] = {}  # service → addresses of the claims that name it
+        self._in_namespace: dict[str, set[str]] = {}
+        self._l2: set[str] = set()  # addresses that something announces in L2
+
+    # -------------------------------------------------------------- look-ups
+
+    def is_ours(self, service: Service) -> bool:
+        """Whether we serve it at all (metallb.md 2.2): a class that is not ours is another's business."""
+        return (
+            service.type == "LoadBalancer"
+            and service.load_balancer_class == self._class
+            and not service.deleting
+        )
+
+    def endpoints(self, service: str) -> Endpoints:
+        return self._endpoints.get(service, NO_ENDPOINTS)
+
+    def held(self, service: str) -> tuple[str, ...]:
+        """Addresses of the claims that name the Service, whatever their phase; IPv4 first."""
+        return tuple(sorted(self._held.get(service, ()), key=lambda address: (family(address), address)))
+
+    def uid(self, service: str) -> str | None:
+        """Of the living Service of that name; what claims.judge asks for."""
+        found = self.services.get(service)
+        return found.uid if found else None
+
+    def orphans(self) -> tuple[str, ...]:
+        """Names in claims that no living Service of ours answers to: their claims are to be released."""
+        return tuple(
+            sorted(
+                key for key in self._held if key not in self.services or not self.is_ours(self.services[key])
+            )
+        )
+
+    # -------------------------------------------------------------- Services and their endpoints
+
+    def put_service(self, service: Service) -> Touched:
+        before = self.services.get(service.key)
+        self.services[service.key] = service
+        self._in_namespace.setdefault(service.namespace, set()).add(service.key)
+        self._recount(service.key)
+        if before is not None and _same(before, service):
+            return NOTHING
+        if not self.is_ours(service) and (before is None or not self.is_ours(before)):
+            return services((service.key,)) if service.key in self._held else NOTHING
+        touched = {service.key}
+        if before is not None and _sharing(before) != _sharing(service):
+            touched |= self._may_join(before, service)
+        return services(touched)
+
+    def drop_service(self, key: str) -> Touched:
+        before = self.services.pop(key, None)
+        if before is None:
+            return NOTHING
+        in_namespace = self._in_namespace[before.namespace]
+        in_namespace.discard(key)
+        if not in_namespace:
+            del self._in_namespace[before.namespace]
+        self._recount(key)
+        return services((key,)) if self.is_ours(before) or key in self._held else NOTHING
+
+    def put_slice(self, piece: EndpointSlice) -> Touched:
+        touched = NOTHING
+        owner = self._slice_owner.get(piece.key)
+        if owner is not None and owner != piece.service_key:  # its label was changed
+            touched = self.drop_slice(piece.key)
+        if not piece.service:
+            return touched
+        self._slice_owner[piece.key] = piece.service_key
+        self._slices.setdefault(piece.service_key, {})[piece.key] = piece
+        return touched | self._fold(piece.service_key)
+
+    def drop_slice(self, key: str) -> Touched:
+        owner = self._slice_owner.pop(key, None)
+        if owner is None:
+            return NOTHING
+        slices = self._slices[owner]
+        slices.pop(key, None)
+        if not slices:
+            del self._slices[owner]
+        return self._fold(owner)
+
+    def _fold(self, key: str) -> Touched:
+        before = self.endpoints(key)
+        after = fold(self._slices.get(key, {}).values())
+        if after == NO_ENDPOINTS:
+            self._endpoints.pop(key, None)
+        else:
+            self._endpoints[key] = after
+        service = self.services.get(key)
+        if service is None or not self.is_ours(service):
+            return NOTHING
+        if (before.serving > 0) != (after.serving > 0):
+            return services((key,))
+        if not service.local or before.by_node == after.by_node:
+            return NOTHING  # Cluster: any or none decides, and that did not change
+        if {node for node, _ in before.by_node} != {node for node, _ in after.by_node}:
+            return services((key,))
+        return Touched(counts=frozenset((key,)))
+
+    # -------------------------------------------------------------- Nodes, speakers, Namespaces
+
+    def put_node(self, node: Node) -> Touched:
+        before = self.nodes.get(node.name)
+        self.nodes[node.name] = node
+        if before is not None and (
+            (before.labels, before.network_unavailable) == (node.labels, node.network_unavailable)
+        ):
+            return NOTHING
+        return self._l2_on(node.name)
+
+    def drop_node(self, name: str) -> Touched:
+        return self._l2_on(name) if self.nodes.pop(name, None) is not None else NOTHING
+
+    def live(self, speakers: Collection[str]) -> Touched:
+        """The nodes that a speaker lives on, all of them."""
+        changed = self.live_speakers ^ frozenset(speakers)
+        self.live_speakers = frozenset(speakers)
+        touched = NOTHING
+        for node in changed:
+            touched |= self._l2_on(node)
+        return touched
+
+    def _l2_on(self, node: str) -> Touched:
+        """Addresses whose candidates may depend on the node: under Local only those with endpoints there."""
+        return Touched(
+            addresses=frozenset(
+                address
+                for address in self._l2
+                if any(
+                    holder.l2 and (holder.policy == "Cluster" or node in holder.nodes)
+                    for holder in self.claims[address].holders.values()
+                )
+            )
+        )
+
+    def put_namespace(self, namespace: Namespace) -> Touched:
+        before = self.namespaces.get(namespace.name)
+        self.namespaces[namespace.name] = namespace
+        if before is not None and before.labels == namespace.labels:
+            return NOTHING
+        return self._by_namespace_labels(namespace.name)
+
+    def drop_namespace(self, name: str) -> Touched:
+        return self._by_namespace_labels(name) if self.namespaces.pop(name, None) else NOTHING
+
+    def _by_namespace_labels(self, name: str) -> Touched:
+        pools = self.configuration.pools
+        if not any(pool.allocation and pool.allocation.namespace_selectors for pool in pools):
+            return NOTHING
+        return services(key for key in self._in_namespace.get(name, ()) if self.is_ours(self.services[key]))
+
+    # -------------------------------------------------------------- claims
+
+    def put_claim(self, vip: VirtualIP) -> Touched:
+        before = self.claims.get(vip.address)
+        self.claims[vip.address] = vip
+        old = before.holders if before else {}
+        for key in old.keys() - vip.holders.keys():
+            self._unhold(key, vip.address)
+        for key in vip.holders:
+            self._held.setdefault(key, set()).add(vip.address)
+            self._recount(key)
+        (self._l2.add if _in_l2(vip.holders) else self._l2.discard)(vip.address)
+        if before is not None and (before.phase, before.holders) == (vip.phase, vip.holders):
+            return NOTHING
+        # Those it names: is this still what they shall have? Whoever waits for room: some may be free now.
+        touched = services(old.keys() | vip.holders.keys())
+        if old.keys() - vip.holders.keys():
+            touched |= services(self._waiting_for(vip.address))
+        return touched
+
+    def drop_claim(self, address: str) -> Touched:
+        before = self.claims.pop(address, None)
+        if before is None:
+            return NOTHING
+        self._l2.discard(address)
+        for key in before.holders:
+            self._unhold(key, address)
+        return services(before.holders.keys() | self._waiting_for(address))
+
+    def _unhold(self, key: str, address: str) -> None:
+        addresses = self._held.get(key, set())
+        addresses.discard(address)
+        if not addresses:
+            self._held.pop(key, None)
+        self._recount(key)
+
+    def _recount(self, key: str) -> None:
+        service = self.services.get(key)
+        if service is not None and self.is_ours(service) and key not in self._held:
+            self.pending.add(key)
+        else:
+            self.pending.discard(key)
+
+    def _waiting_for(self, address: str) -> set[str]:
+        """Pending Services that may use the pool of an address that became free (wholly or in part)."""
+        pool = self.configuration.pool_of(address)
+        name = pool.name if pool else None
+        return {key for key in self.pending if self.services[key].requested_pool in ("", name)}
+
+    def _may_join(self, before: Service, after: Service) -> set[str]:
+        """Pending sharers that a changed key, policy or port of another may let in (metallb.md 2.5)."""
+        keys = {before.sharing_key, after.sharing_key} - {""}
+        return {key for key in self.pending if self.services[key].sharing_key in keys}
+
+    # -------------------------------------------------------------- configuration
+
+    def configure(self, configuration: Configuration) -> Touched:
+        """A new configuration: only what it means for Services counts, attributes touch none (design.md)."""
+        before, self.configuration = self.configuration, configuration
+        if before == configuration:
+            return NOTHING
+        change = affected_pools(before, configuration)
+        touched_services: set[str] = set()
+        touched_addresses: set[str] = set()
+        for address, vip in self.claims.items():
+            homes = {one.pool_of(address) for one in (before, configuration)}
+            names = {pool.name for pool in homes if pool is not None} | {vip.pool}
+            if names & change.services:
+                touched_services |= vip.holders.keys()
+            elif names & change.candidates and address in self._l2:
+                touched_addresses.add(address)
+        if before.ignore_exclude_label != configuration.ignore_exclude_label:
+            touched_addresses |= self._l2
+        if change.pools:
+            touched_services |= self.pending
+        return Touched(services=frozenset(touched_services), addresses=frozenset(touched_addresses))
+
+
+def _in_l2(holders: Mapping[str, Holder]) -> bool:
+    return any(holder.l2 for holder in holders.values())
+
+
+def _same(one: Service, other: Service) -> bool:
+    """Equal but for the resourceVersion: a write that decides nothing, most often our own."""
+    return one == other or (
+        one.resource_version != other.resource_version
+        and replace(one, resource_version="") == replace(other, resource_version="")
+    )
+
+
+def _sharing(service: Service) -> tuple[object, ...]:
+    return service.sharing_key, service.external_traffic_policy, service.selector, service.ports

@@ -1,0 +1,14 @@
+"""What a plan is made against: the configuration, the nodes, and where speakers live."""
+
+from collections.abc import Collection, Mapping
+
+from msgspec import Struct
+
+from metalbgp.model.configuration import Configuration
+from metalbgp.model.services import Node
+
+
+class Scene(Struct, frozen=True):
+    configuration: Configuration
+    nodes: Mapping[str, Node] = {}
+    live: Collection[str] = frozenset()  # names of nodes with a live speaker
