@@ -21,20 +21,19 @@ from types import MappingProxyType
 from typing import Generic, TypeVar
 
 import msgspec
-import structlog
 from msgspec import Raw, Struct
 
+from metalbgp import logs
 from metalbgp.cluster.backoff import Backoff, Random
 from metalbgp.cluster.client import STALL, Client, Sleep
 from metalbgp.cluster.errors import BadAnswer, BadRequest, ClusterError, Gone, Invalid, Refused, WatchFailed
 from metalbgp.cluster.resources import Resource
 
 T = TypeVar("T")
-log = structlog.get_logger(__name__)
 
 
 class Changed(Struct, Generic[T], frozen=True):
-    """New (old is None) or different from before."""
+    """New (old is None), or different from before in what was decoded."""
 
     key: str
     old: T | None
@@ -141,6 +140,7 @@ class Reflector(Generic[T]):
         self._backoff = Backoff(rand=rand)
         self._values: dict[str, T] = {}
         self._versions: dict[str, str] = {}  # of every key known, broken ones included
+        self._broken: set[str] = set()  # keys whose latest version could not be read
         self._resume = ""  # where to go on watching; "": list
         self._by_pages = False  # the server refused a watch list
         self._believe = False  # the next list is taken as it is
@@ -191,7 +191,7 @@ class Reflector(Generic[T]):
             return 0.0
         if not relist:  # a version too old is normal life
             self.trouble = str(error)
-        log.info("watch interrupted", resource=self.resource.plural, error=str(error), relist=relist)
+        logs.log("watch-interrupted", resource=self.resource.plural, error=str(error), relist=relist)
         return (error.retry_after or 0.0) if isinstance(error, Refused) else 0.0
 
     def _give_way(self, error: Refused) -> bool:
@@ -279,7 +279,8 @@ class Reflector(Generic[T]):
             new = self._decode(raw)
         except Exception as error:  # whatever it is, it must cost this object only
             self._versions[key] = meta.resourceVersion
-            log.warning("unreadable object", resource=self.resource.plural, key=key, error=str(error))
+            self._broken.add(key)
+            logs.warn("object-unreadable", resource=self.resource.plural, key=key, error=str(error))
             self._handle(Broken(key, old, f"{type(error).__name__}: {error}"))
             return meta.resourceVersion
         if new is None:
@@ -287,7 +288,9 @@ class Reflector(Generic[T]):
         else:
             self._versions[key] = meta.resourceVersion
             self._values[key] = new
-            self._handle(Changed(key, old, new))
+            if new != old or key in self._broken:  # a Node's heartbeat changes nothing that we read
+                self._broken.discard(key)
+                self._handle(Changed(key, old, new))
         return meta.resourceVersion
 
     def _drop(self, raw: Raw, seen: set[str] | None) -> str:
@@ -302,6 +305,7 @@ class Reflector(Generic[T]):
         return meta.resourceVersion
 
     def _forget(self, key: str) -> None:
+        self._broken.discard(key)
         if self._versions.pop(key, None) is not None:
             self._handle(Removed(key, self._values.pop(key, None)))
 
@@ -313,7 +317,7 @@ class Reflector(Generic[T]):
         known = len(self._versions)
         sudden = len(missing) >= self._minimum and len(missing) > self._share * known
         if sudden and not self._believe:
-            log.error("list lacks many", resource=self.resource.plural, missing=len(missing), known=known)
+            logs.error("list-held-back", resource=self.resource.plural, missing=len(missing), known=known)
             self.trouble = f"a list of {self.resource.plural} lacks {len(missing)} of {known}; held back"
             self._handle(HeldBack(len(missing), known, self._hold_delay))
             self._believe = True

@@ -276,6 +276,19 @@ async def test_an_object_that_breaks_keeps_its_last_good_value(server: Server) -
         assert [event.old for event in seen.events if isinstance(event, Broken | Removed)] == ["red", "red"]
 
 
+async def test_an_object_that_is_mended_is_told_even_when_it_is_as_before(server: Server) -> None:
+    odd = {"type": "MODIFIED", "object": {**thing("a", 6), "spec": {"colour": None}}}
+    async with view(server, watch(*LIST, odd, modified("a", 7, "red"), then="hang")) as seen:
+        await until(lambda: len(seen.words) == 4, lambda: seen.words)
+        assert seen.words[2:] == ["Broken default/a", "Changed default/a"]
+
+
+async def test_a_change_of_nothing_that_we_read_is_not_told(server: Server) -> None:
+    async with view(server, watch(*LIST, modified("a", 6, "red"), deleted("b", 7), then="hang")) as seen:
+        await seen.becomes({"default/a": "red"})
+        assert seen.words == ["Changed default/a", "Changed default/b", "Removed default/b"]
+
+
 async def test_an_object_without_metadata_costs_itself_only(server: Server) -> None:
     script = watch({"type": "ADDED", "object": {"spec": {}}}, *LIST, then="hang")
     async with view(server, script) as seen:

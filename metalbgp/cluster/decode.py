@@ -1,0 +1,341 @@
+"""Kubernetes JSON to values of model/: only the fields that decide something are read at all.
+
+In:  one object as bytes or msgspec.Raw (3–5 µs each). Lists may be null, and most fields absent.
+Out: model values (Service, EndpointSlice, Node, Namespace), and Pod, Secret and Meta, which model/ does not
+     know. Repeated values (labels, node names) are shared: unshared they cost a quarter of the memory.
+Elsewhere: metallb.io and metalbgp.io objects are read in config/.
+Raises msgspec.ValidationError or AddressError for an object that is not what it should be.
+"""
+
+from collections.abc import Mapping
+from sys import intern
+from typing import Final, Literal
+
+import msgspec
+from msgspec import Raw, Struct, field
+
+from metalbgp.model.services import Endpoint, EndpointSlice, Namespace, Node, Port, Service
+
+Bytes = bytes | Raw
+
+ANNOTATION: Final = "metallb.io/"
+DEPRECATED: Final = "metallb.universe.tf/"
+SERVICE_NAME: Final = "kubernetes.io/service-name"
+NOTHING: Final[Mapping[str, str]] = {}
+
+
+class ObjectMeta(Struct, frozen=True, gc=False, rename="camel"):
+    name: str
+    namespace: str = ""
+    uid: str = ""
+    resource_version: str = ""
+    generation: int = 0
+    creation_timestamp: str = ""
+    deletion_timestamp: str | None = None
+    labels: dict[str, str] | None = None
+    annotations: dict[str, str] | None = None
+
+
+# ------------------------------------------------------------------ the shapes of Kubernetes
+
+
+class _Meta(Struct, frozen=True, gc=False):
+    metadata: ObjectMeta
+
+
+class _Port(Struct, frozen=True, gc=False):
+    port: int
+    protocol: str = "TCP"
+
+
+class _ServiceSpec(Struct, frozen=True, gc=False, rename="camel"):
+    type: str = "ClusterIP"
+    ports: list[_Port] | None = None
+    selector: dict[str, str] | None = None
+    cluster_ip: str | None = field(default=None, name="clusterIP")
+    cluster_ips: list[str] | None = field(default=None, name="clusterIPs")
+    ip_families: list[str] | None = None
+    ip_family_policy: str | None = None
+    external_traffic_policy: str | None = None
+    publish_not_ready_addresses: bool = False
+    load_balancer_class: str | None = None
+    load_balancer_ip: str | None = field(default=None, name="loadBalancerIP")
+
+
+class _Ingress(Struct, frozen=True, gc=False):
+    ip: str | None = None
+    hostname: str | None = None
+    ports: list[Raw] | None = None
+
+
+class _LoadBalancer(Struct, frozen=True, gc=False):
+    ingress: list[_Ingress] | None = None
+
+
+class _ServiceStatus(Struct, frozen=True, gc=False, rename="camel"):
+    load_balancer: _LoadBalancer = _LoadBalancer()
+
+
+class _Service(Struct, frozen=True, gc=False):
+    metadata: ObjectMeta
+    spec: _ServiceSpec = _ServiceSpec()
+    status: _ServiceStatus = _ServiceStatus()
+
+
+class _Conditions(Struct, frozen=True, gc=False):
+    ready: bool | None = None
+    serving: bool | None = None
+
+
+class _Endpoint(Struct, frozen=True, gc=False, rename="camel"):
+    addresses: list[str] | None = None
+    conditions: _Conditions | None = None
+    node_name: str | None = None
+
+
+class _Slice(Struct, frozen=True, gc=False):
+    metadata: ObjectMeta
+    endpoints: list[_Endpoint] | None = None
+
+
+class _Condition(Struct, frozen=True, gc=False):
+    type: str
+    status: str
+
+
+class _Address(Struct, frozen=True, gc=False):
+    type: str
+    address: str
+
+
+class _NodeStatus(Struct, frozen=True, gc=False):
+    conditions: list[_Condition] | None = None
+    addresses: list[_Address] | None = None
+
+
+class _Node(Struct, frozen=True, gc=False):
+    metadata: ObjectMeta
+    status: _NodeStatus = _NodeStatus()
+
+
+class _PodSpec(Struct, frozen=True, gc=False, rename="camel"):
+    node_name: str | None = None
+
+
+class _PodStatus(Struct, frozen=True, gc=False, rename="camel"):
+    phase: str = ""
+    pod_ip: str | None = field(default=None, name="podIP")
+    conditions: list[_Condition] | None = None
+
+
+class _Pod(Struct, frozen=True, gc=False):
+    metadata: ObjectMeta
+    spec: _PodSpec = _PodSpec()
+    status: _PodStatus = _PodStatus()
+
+
+class _Secret(Struct, frozen=True, gc=False):
+    metadata: ObjectMeta
+    type: str = ""
+    data: dict[str, bytes] | None = None  # base64 in JSON
+
+
+class LeaseSpec(Struct, frozen=True, gc=False, rename="camel"):
+    holder_identity: str | None = None
+    lease_duration_seconds: int | None = None
+    acquire_time: str | None = None
+    renew_time: str | None = None
+    lease_transitions: int | None = None
+
+
+class Lease(Struct, frozen=True, gc=False):
+    metadata: ObjectMeta
+    spec: LeaseSpec = LeaseSpec()
+
+
+_meta = msgspec.json.Decoder(_Meta).decode
+_service = msgspec.json.Decoder(_Service).decode
+_slice = msgspec.json.Decoder(_Slice).decode
+_node = msgspec.json.Decoder(_Node).decode
+_pod = msgspec.json.Decoder(_Pod).decode
+_secret = msgspec.json.Decoder(_Secret).decode
+lease = msgspec.json.Decoder(Lease).decode
+
+
+# ------------------------------------------------------------------ values that model/ does not know
+
+
+class Pod(Struct, frozen=True, gc=False):
+    namespace: str
+    name: str
+    uid: str = ""
+    labels: Mapping[str, str] = {}
+    node: str = ""
+    address: str = ""
+    phase: str = ""
+    ready: bool = False
+    deleting: bool = False
+
+
+class Secret(Struct, frozen=True, gc=False):
+    """Its words never appear in a message: repr names the keys only."""
+
+    namespace: str
+    name: str
+    uid: str
+    type: str
+    data: Mapping[str, bytes]
+
+    def __repr__(self) -> str:
+        return f"Secret({self.namespace}/{self.name}, keys={sorted(self.data)})"
+
+
+# ------------------------------------------------------------------ sharing
+
+
+_labels: dict[tuple[tuple[str, str], ...], Mapping[str, str]] = {}
+_ports: dict[tuple[Port, ...], tuple[Port, ...]] = {}
+_SEEN_AT_MOST: Final = 20_000  # distinct values; beyond it nothing repeats, so remembering costs more
+
+
+def shared(labels: Mapping[str, str] | None) -> Mapping[str, str]:
+    """One mapping for all equal ones. Never change what it returns."""
+    if not labels:
+        return NOTHING
+    key = tuple(sorted(labels.items()))
+    found = _labels.get(key)
+    if found is None:
+        if len(_labels) >= _SEEN_AT_MOST:
+            _labels.clear()
+        found = _labels[key] = {intern(name): intern(value) for name, value in key}
+    return found
+
+
+def _shared_ports(ports: tuple[Port, ...]) -> tuple[Port, ...]:
+    if len(_ports) >= _SEEN_AT_MOST:
+        _ports.clear()
+    return _ports.setdefault(ports, ports)
+
+
+# ------------------------------------------------------------------ one function a kind
+
+
+def meta(data: Bytes) -> ObjectMeta:
+    return _meta(data).metadata
+
+
+def service(data: Bytes) -> Service:
+    raw = _service(data)
+    about, spec = raw.metadata, raw.spec
+    notes = about.annotations or NOTHING
+    ingress = raw.status.load_balancer.ingress or ()
+    policy = spec.ip_family_policy or "SingleStack"
+    return Service(
+        namespace=intern(about.namespace),
+        name=about.name,
+        uid=about.uid,
+        resource_version=about.resource_version,
+        created=about.creation_timestamp,
+        type=intern(spec.type),
+        load_balancer_class=spec.load_balancer_class,
+        load_balancer_ip=spec.load_balancer_ip or "",
+        labels=shared(about.labels),
+        selector=shared(spec.selector),
+        ports=_shared_ports(tuple(Port(intern(port.protocol), port.port) for port in spec.ports or ())),
+        cluster_ips=_cluster_ips(spec),
+        ip_families=tuple(intern(name) for name in spec.ip_families or ()),
+        ip_family_policy=intern(policy),
+        external_traffic_policy=intern(spec.external_traffic_policy or "Cluster"),
+        publish_not_ready=spec.publish_not_ready_addresses,
+        requested_pool=_annotation(notes, "address-pool") or "",
+        requested_addresses=_annotation(notes, "loadBalancerIPs"),
+        sharing_key=_annotation(notes, "allow-shared-ip") or "",
+        deprecated_annotations=tuple(sorted(name for name in notes if name.startswith(DEPRECATED))),
+        pool_annotation=notes.get(ANNOTATION + "ip-allocated-from-pool"),
+        ingress=tuple(entry.ip for entry in ingress if entry.ip),
+        foreign_ingress=any(entry.hostname or entry.ports for entry in ingress),
+        deleting=about.deletion_timestamp is not None,
+    )
+
+
+def load_balancer(data: Bytes) -> Service | None:
+    """A Service of type LoadBalancer; None for every other (prefilter: spec.type=LoadBalancer)."""
+    found = service(data)
+    return found if found.type == "LoadBalancer" else None
+
+
+def _cluster_ips(spec: _ServiceSpec) -> tuple[str, ...]:
+    given = spec.cluster_ips or ([spec.cluster_ip] if spec.cluster_ip else [])
+    return tuple(address for address in given if address and address != "None")  # headless says "None"
+
+
+def _annotation(notes: Mapping[str, str], name: str) -> str | None:
+    """metallb.io/… in force, even when empty, before metallb.universe.tf/… (metallb.md 2.1)."""
+    return notes.get(ANNOTATION + name, notes.get(DEPRECATED + name))
+
+
+def endpoint_slice(data: Bytes) -> EndpointSlice | None:
+    """None for a slice that belongs to no Service."""
+    raw = _slice(data)
+    owner = (raw.metadata.labels or NOTHING).get(SERVICE_NAME, "")
+    if not owner:
+        return None
+    return EndpointSlice(
+        namespace=intern(raw.metadata.namespace),
+        name=raw.metadata.name,
+        service=owner,
+        endpoints=tuple(
+            Endpoint(
+                addresses=tuple(entry.addresses or ()),
+                node=intern(entry.node_name or ""),
+                serving=_serving(entry.conditions),
+            )
+            for entry in raw.endpoints or ()
+        ),
+    )
+
+
+def _serving(conditions: _Conditions | None) -> bool:
+    """ready is true or absent, or serving is true: terminating but serving counts (metallb.md 2.10)."""
+    return conditions is None or conditions.ready is not False or conditions.serving is True
+
+
+def node(data: Bytes) -> Node:
+    raw = _node(data)
+    return Node(
+        name=intern(raw.metadata.name),
+        uid=raw.metadata.uid,
+        labels=shared(raw.metadata.labels),
+        network_unavailable=_condition(raw.status.conditions, "NetworkUnavailable"),
+        addresses=tuple(a.address for a in raw.status.addresses or () if a.type == "InternalIP"),
+    )
+
+
+def namespace(data: Bytes) -> Namespace:
+    found = _meta(data).metadata
+    return Namespace(name=intern(found.name), labels=shared(found.labels))
+
+
+def pod(data: Bytes) -> Pod:
+    raw = _pod(data)
+    return Pod(
+        namespace=intern(raw.metadata.namespace),
+        name=raw.metadata.name,
+        uid=raw.metadata.uid,
+        labels=shared(raw.metadata.labels),
+        node=intern(raw.spec.node_name or ""),
+        address=raw.status.pod_ip or "",
+        phase=intern(raw.status.phase),
+        ready=_condition(raw.status.conditions, "Ready"),
+        deleting=raw.metadata.deletion_timestamp is not None,
+    )
+
+
+def secret(data: Bytes) -> Secret:
+    raw = _secret(data)
+    about = raw.metadata
+    return Secret(about.namespace, about.name, about.uid, raw.type, raw.data or {})
+
+
+def _condition(conditions: list[_Condition] | None, kind: Literal["Ready", "NetworkUnavailable"]) -> bool:
+    return any(entry.type == kind and entry.status == "True" for entry in conditions or ())
