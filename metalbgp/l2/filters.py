@@ -1,0 +1,117 @@
+"""Classic BPF programs that keep other people's frames out of the process. Pure.
+
+In:  the addresses claimed on one interface.
+Out: raw sock_filter instructions for SO_ATTACH_FILTER.
+Elsewhere: attaching in edge.py. It only saves wake-ups: wire.py and machine.py check everything again.
+
+Packet type first: a frame tagged for a VLAN without an interface arrives untagged with type OTHERHOST, and
+who answers it answers into the wrong VLAN. Above LIMIT addresses the chains would pass the kernel's 4,096
+instructions or its option memory, so there only the kind of packet is checked.
+"""
+
+import struct
+from collections.abc import Iterable, Sequence
+from typing import Final
+
+from metalbgp.l2 import wire
+
+LIMIT: Final = 1000
+
+_INSTRUCTION: Final = struct.Struct("=HBBI")
+_LOAD_WORD: Final = 0x20
+_LOAD_HALF: Final = 0x28
+_LOAD_BYTE: Final = 0x30
+_JUMP: Final = 0x05
+_JUMP_EQUAL: Final = 0x15
+_JUMP_GREATER: Final = 0x25
+_RETURN: Final = 0x06
+_PACKET_TYPE: Final = 0xFFFFF004  # SKF_AD_OFF + SKF_AD_PKTTYPE
+_MULTICAST: Final = 2  # 0 host, 1 broadcast, 2 multicast; above: other hosts' and outgoing
+_CHUNK: Final = 200  # a conditional jump reaches 255 instructions
+
+_ACCEPT: Final = _INSTRUCTION.pack(_RETURN, 0, 0, 0x40000)
+_REJECT: Final = _INSTRUCTION.pack(_RETURN, 0, 0, 0)
+_FOR_US: Final = (
+    _INSTRUCTION.pack(_LOAD_WORD, 0, 0, _PACKET_TYPE)
+    + _INSTRUCTION.pack(_JUMP_GREATER, 0, 1, _MULTICAST)
+    + _REJECT
+)
+
+# Offsets from the start of the Ethernet header
+_ARP_OPERATION: Final = 20
+_ARP_SENDER: Final = 28
+_ARP_TARGET: Final = 38
+_NEXT_HEADER: Final = 20
+_ICMP_TYPE: Final = 54
+_NDP_TARGET_END: Final = 74  # its last word: enough to be rid of nearly all others
+
+
+def nothing() -> bytes:
+    """Refuse every frame."""
+    return _REJECT
+
+
+def arp(addresses: Sequence[bytes]) -> bytes:
+    """ARP that asks for one of the addresses, or that comes from one (somebody else claims it)."""
+    if len(addresses) > LIMIT:
+        return arp_requests()
+    words = {int.from_bytes(address, "big") for address in addresses}
+    return _FOR_US + _any(_ARP_TARGET, words) + _any(_ARP_SENDER, words) + _REJECT
+
+
+def arp_requests() -> bytes:
+    """Every ARP request."""
+    return _FOR_US + _must_be(_LOAD_HALF, _ARP_OPERATION, wire.REQUEST) + _ACCEPT
+
+
+def ndp(targets: Sequence[bytes]) -> bytes:
+    """Neighbour solicitations and advertisements about one of the targets."""
+    if len(targets) > LIMIT:
+        return ndp_solicitations()
+    words = {int.from_bytes(target[12:], "big") for target in targets}
+    icmp = _FOR_US + _must_be(_LOAD_BYTE, _NEXT_HEADER, wire.ICMPV6)
+    return icmp + _must_be_neighbour() + _any(_NDP_TARGET_END, words) + _REJECT
+
+
+def ndp_solicitations() -> bytes:
+    """Every neighbour solicitation."""
+    icmp = _FOR_US + _must_be(_LOAD_BYTE, _NEXT_HEADER, wire.ICMPV6)
+    return icmp + _must_be(_LOAD_BYTE, _ICMP_TYPE, wire.SOLICITATION) + _ACCEPT
+
+
+def instructions(program: bytes) -> int:
+    """How many instructions a program has."""
+    return len(program) // _INSTRUCTION.size
+
+
+def _must_be(load: int, offset: int, value: int) -> bytes:
+    return (
+        _INSTRUCTION.pack(load, 0, 0, offset)
+        + _INSTRUCTION.pack(_JUMP_EQUAL, 1, 0, value)
+        + _REJECT
+    )  # fmt: skip
+
+
+def _must_be_neighbour() -> bytes:
+    return (
+        _INSTRUCTION.pack(_LOAD_BYTE, 0, 0, _ICMP_TYPE)
+        + _INSTRUCTION.pack(_JUMP_EQUAL, 2, 0, wire.SOLICITATION)
+        + _INSTRUCTION.pack(_JUMP_EQUAL, 1, 0, wire.ADVERTISEMENT)
+        + _REJECT
+    )
+
+
+def _any(offset: int, values: Iterable[int]) -> bytes:
+    """Accept if the word at offset is one of the values, else fall through.
+
+    Chunks end in "skip the next; accept": one instruction a value, and every jump stays within its 8 bits.
+    """
+    ordered = sorted(values)
+    program = [_INSTRUCTION.pack(_LOAD_WORD, 0, 0, offset)]
+    for start in range(0, len(ordered), _CHUNK):
+        chunk = ordered[start : start + _CHUNK]
+        program += [
+            _INSTRUCTION.pack(_JUMP_EQUAL, len(chunk) - place, 0, value) for place, value in enumerate(chunk)
+        ]
+        program += [_INSTRUCTION.pack(_JUMP, 0, 0, 1), _ACCEPT]
+    return b"".join(program)
