@@ -17,6 +17,7 @@ from metalbgp.allocate.request import FAMILY_NAMES, Request
 from metalbgp.allocate.search import first_usable, is_avoided
 from metalbgp.allocate.taken import Taken
 from metalbgp.model.addresses import Family, family
+from metalbgp.model.allocation import Allocation, Refusal
 from metalbgp.model.configuration import Pool
 from metalbgp.model.reasons import (
     AddressAvoided,
@@ -33,10 +34,11 @@ from metalbgp.model.reasons import (
     PoolRestricted,
     Requested,
     UnknownPool,
-    WhyAddress,
 )
 from metalbgp.model.selectors import any_matches
 from metalbgp.model.services import Namespace
+
+__all__ = ["Allocation", "Refusal", "allocate", "may_use"]
 
 LAST = 1 << 62  # priority 0 means: after every numbered pool
 
@@ -55,19 +57,6 @@ class _Case(Struct, frozen=True):
 
     def pool_of(self, address: str) -> Pool | None:
         return next((pool for pool in self.pools if address in pool), None)
-
-
-class Allocation(Struct, frozen=True):
-    """The addresses, IPv4 first, all of one pool. `lacks`: why a PreferDualStack Service got only one."""
-
-    addresses: tuple[str, ...]
-    pool: str
-    why: WhyAddress
-    lacks: NoAddress | None = None
-
-
-class Refusal(Struct, frozen=True):
-    reason: NoAddress
 
 
 def allocate(
@@ -249,7 +238,7 @@ def _unknown_pool(request: Request, pools: Sequence[Pool]) -> UnknownPool:
     near = get_close_matches(request.pool, names, n=1)
     return UnknownPool(
         pool=request.pool,
-        annotation=request.pool_field.removeprefix("annotation "),
+        annotation="metallb.io/address-pool",  # to be written: it wins over the deprecated spelling
         service=request.service,
         pools=tuple(names),
         near=near[0] if near else "",

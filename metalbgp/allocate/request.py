@@ -36,12 +36,6 @@ class Request(Struct, frozen=True):
         return self.use.service
 
 
-def annotation_of(service: Service, name: str) -> str:
-    """The spelling in force of one of our annotations."""
-    old = f"metallb.universe.tf/{name}"
-    return old if old in service.deprecated_annotations else f"metallb.io/{name}"
-
-
 def request_of(service: Service, held: Sequence[str] = ()) -> Request:
     """Read a Service's wish. `held`: addresses of the claims that name it."""
     families = _families(service)
@@ -74,7 +68,7 @@ def request_of(service: Service, held: Sequence[str] = ()) -> Request:
         first_family=first if first in families or not families else families[0],
         needs_all=service.ip_family_policy != "PreferDualStack",
         pool=service.requested_pool,
-        pool_field=f"annotation {annotation_of(service, 'address-pool')}" if service.requested_pool else "",
+        pool_field=f"annotation {service.annotation('address-pool')}" if service.requested_pool else "",
         addresses=addresses,
         addresses_field=field,
         held=_held(service, held),
@@ -95,7 +89,7 @@ def _families(service: Service) -> tuple[Family, ...]:
 
 def _asked_addresses(service: Service) -> tuple[str, tuple[str, ...]]:
     if service.requested_addresses:  # present but empty asks for nothing, and hides the old spelling
-        field = f"annotation {annotation_of(service, 'loadBalancerIPs')}"
+        field = f"annotation {service.annotation('loadBalancerIPs')}"
         return field, tuple(text.strip() for text in service.requested_addresses.split(","))
     if service.load_balancer_ip:
         return "spec.loadBalancerIP", (service.load_balancer_ip.strip(),)

@@ -250,6 +250,16 @@ class NodeNetworkUnavailable(Reason, frozen=True):
         return f"{self.node} has condition NetworkUnavailable"
 
 
+class NoSpeaker(Reason, frozen=True):
+    node: str
+
+    def explain(self) -> str:
+        return f"no speaker lives on {self.node}"
+
+    def remedy(self) -> str:
+        return "kubectl get pods -A -o wide | grep speaker"
+
+
 class PeerNotListed(Reason, frozen=True):
     advertisement: str
     peer: str
@@ -400,6 +410,7 @@ NotAnnounced = (
     | NodeNotSelected
     | NodeExcluded
     | NodeNetworkUnavailable
+    | NoSpeaker
     | PeerNotListed
     | NoPeers
     | FamilyNotCarried

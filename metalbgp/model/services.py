@@ -49,6 +49,11 @@ class Service(Struct, frozen=True, gc=False):
     def key(self) -> str:
         return f"{self.namespace}/{self.name}"
 
+    def annotation(self, name: str) -> str:
+        """The spelling in force of one of our annotations, to be quoted to the user."""
+        old = f"metallb.universe.tf/{name}"
+        return old if old in self.deprecated_annotations else f"metallb.io/{name}"
+
     @property
     def local(self) -> bool:
         return self.external_traffic_policy == "Local"

@@ -1,0 +1,114 @@
+"""An Explanation as the lines of a screen.
+
+In:  an Explanation; what the wire says of a route, and how to write an age (both the caller's).
+Out: text lines, the same for the CLI and for the stories of the tests.
+Elsewhere: finding out is explain.py; colour and width are cli/.
+"""
+
+from collections.abc import Callable, Iterator
+
+from metalbgp.model.addresses import Range, from_int
+from metalbgp.model.configuration import Pool
+from metalbgp.model.reasons import FirstFree, Reason
+from metalbgp.model.services import Endpoints
+from metalbgp.plan.explain import Announcement, Explanation, Line, Ownership
+
+WIDTH = 12  # of the labels
+Wire = Callable[[str, str, str], str]  # node, peer, prefix → "confirmed on the wire 12m ago"
+
+
+def _wanted(node: str, peer: str, prefix: str) -> str:
+    return "yes"
+
+
+def lines(
+    explanation: Explanation, wire: Wire = _wanted, ago: Callable[[str], str] = lambda since: ""
+) -> list[str]:
+    found = explanation
+    has = ", ".join(found.addresses) or "no address"
+    screen = [f"{found.service} has {has}", *_labelled("asked for", found.asked)]
+    if found.refused is not None:
+        screen += _labelled("refused", found.refused.explain())
+    if found.pool is not None:
+        first = ": first free address" if isinstance(found.why, FirstFree) else ""
+        screen += _labelled("pool", f"{pool_text(found.pool)}{first}")
+    for claim in found.claims:
+        screen += _labelled("claim", f"VirtualIP {claim.address}, {claim.phase} {ago(claim.since)}".rstrip())
+    if found.coming:
+        screen += _labelled("claim", f"coming: {', '.join(found.coming)}")
+    if found.lacks is not None:
+        screen += _labelled("lacks", found.lacks.explain())
+    if found.claims:
+        screen += _labelled("endpoints", _endpoints(found.endpoints, found.policy))
+    for announcement in found.bgp:
+        screen += _bgp(announcement, wire)
+    for ownership in found.l2:
+        screen += _l2(ownership)
+    if found.remedy:
+        screen += _labelled("remedy", found.remedy)
+    return screen
+
+
+def pool_text(pool: Pool) -> str:
+    return f"{pool.name} {', '.join(_range_text(piece) for piece in pool.ranges)}"
+
+
+def _range_text(piece: Range) -> str:
+    """A block as prefix with its real ends, since users write host bits; other ranges by their ends."""
+    low, high = from_int(piece.version, piece.first), from_int(piece.version, piece.last)
+    blocks = list(piece.cidrs())
+    if piece.version == 4 and low.rpartition(".")[0] == high.rpartition(".")[0]:
+        ends = f".{low.rpartition('.')[2]} – .{high.rpartition('.')[2]}"
+    else:
+        ends = f"{low} – {high}"
+    if len(blocks) == 1:
+        return f"{blocks[0][0]}/{blocks[0][1]} (real range {ends})"
+    return f"{low} – {high}"
+
+
+def _endpoints(endpoints: Endpoints, policy: str) -> str:
+    nodes = [name for name, count in endpoints.by_node for _ in range(count)]
+    where = f" ({', '.join(nodes[:6])}{', …' if len(nodes) > 6 else ''})" if nodes else ""
+    may = "any node may announce" if policy == "Cluster" else "only nodes with a serving endpoint announce"
+    return f"{endpoints.serving} serving of {endpoints.total}{where}, policy {policy}: {may}"
+
+
+def _bgp(announcement: Announcement, wire: Wire) -> Iterator[str]:
+    if announcement.reason is not None:
+        yield from _labelled("BGP", f"no: {announcement.reason.explain()}")
+        return
+    names = ", ".join(announcement.advertisements)
+    target = announcement.prefix or f"{announcement.address}: nobody announces it"
+    yield from _labelled("BGP", f"advertisement {names} → {target}")
+    yield from _rows(announcement.lines, lambda line: wire(line.node, line.peer, announcement.prefix))
+
+
+def _l2(ownership: Ownership) -> Iterator[str]:
+    if ownership.reason is not None:
+        yield from _labelled("L2", f"no: {ownership.reason.explain()}")
+        return
+    owner, *others = ownership.candidates or ("no node",)
+    after = f", then {', '.join(others)}" if others else ""
+    names = ", ".join(ownership.advertisements)
+    yield from _labelled("L2", f"advertisement {names} → {ownership.address}: {owner} answers{after}")
+    yield from _rows(ownership.lines, lambda line: "yes")
+
+
+def _rows(rows: tuple[Line, ...], yes: Callable[[Line], str]) -> Iterator[str]:
+    width = max((len(_who(line)) for line in rows), default=0)
+    before: Reason | None = None
+    for line in rows:
+        if line.reason is None:
+            text = yes(line)
+        else:
+            text = "no: the same" if line.reason == before else f"no: {line.reason.explain()}"
+        before = line.reason
+        yield f"{'':{WIDTH + 4}}{_who(line):{width}}   {text}"
+
+
+def _who(line: Line) -> str:
+    return f"{line.node} → {line.peer}" if line.peer else line.node
+
+
+def _labelled(label: str, text: str) -> list[str]:
+    return [f"  {label:{WIDTH}}{text}"]
