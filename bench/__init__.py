@@ -1,0 +1,10 @@
+"""Measures any LoadBalancer implementation from outside: Service to address to wire to route, CPU and memory.
+
+python -m bench --help; docs/figures.md says what the figures mean.
+place.py   what is needed of a cluster       api.py     its API server, with a thread a connection
+load.py    the objects that are made         watch.py   when a Service has its address
+wire.py    when an UPDATE is on the wire     routes.py  when a route is in the router's kernel
+cost.py    CPU seconds and memory            noise.py   how fast the machine was meanwhile
+phases.py  the measurements themselves       table.py   figures, baselines and ratios
+metallb.py builds MetalLB and puts it on a lab, for a comparison in the same run
+"""

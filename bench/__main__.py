@@ -1,0 +1,103 @@
+"""python -m bench: measure what runs on a lab, print figures with ratios, keep them as the next baseline."""
+
+import argparse
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from rich.console import Console
+
+from bench import noise, table
+from bench.api import Api
+from bench.load import Load
+from bench.phases import Cpu, Figures, NotReached, Subject, burst, one_by_one, warm_up
+from bench.place import of_lab
+
+SETTLE = 3.0  # seconds after the last withdrawal in which trailing work still counts as CPU
+
+
+def main() -> int:
+    """Exit code 0: measured; 1: something did not happen in time."""
+    options = _options()
+    console = Console(soft_wrap=not Console().is_terminal)
+    began = time.monotonic()
+
+    def say(text: str) -> None:
+        console.print(f"  {time.monotonic() - began:5.0f} s  {text}", highlight=False)
+
+    baselines = [table.read(name) for name in options.baseline]
+    runs = []
+    try:
+        if options.against:
+            from bench.deploy import MAKERS  # needs the whole lab, which measuring alone does not
+
+            for name in (options.against, options.deploy or "metalbgp"):
+                with MAKERS[name](options.lab):
+                    runs.append(_measure(name, options, say))
+        else:
+            runs.append(_measure(options.name, options, say))
+    except NotReached as missing:
+        console.print(f"not reached: {missing}", style="red", highlight=False)
+        return 1
+    table.show(console, runs[-1], [*runs[:-1], *baselines])
+    if options.save:
+        for run in runs:
+            path = (
+                options.save if run is runs[-1] else options.save.with_stem(f"{options.save.stem}-{run.name}")
+            )
+            table.write(run, path)
+    return 0
+
+
+def _measure(name: str, options: argparse.Namespace, say: Callable[[str], None]) -> table.Run:
+    place = of_lab(options.lab)
+    api = Api(place.kubeconfig)
+    it = Subject(api, place, Load(api, place, options.namespace), options.namespace, say)
+    before = noise.measure()
+    figures: Figures = {}
+    try:
+        it.load.prepare()
+        warm_up(it)
+        say(f"{name}: warm")
+        cpu = Cpu(it)
+        if options.one:
+            figures |= one_by_one(it, options.one)
+        if options.burst:
+            figures |= burst(it, options.burst, options.threads)
+        time.sleep(SETTLE)
+        figures |= cpu.figures()
+    finally:
+        it.load.clean()
+    note = f"{options.one} one by one, {options.burst} at once"
+    return table.Run(name, figures, note, before, noise.measure())
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
+    parser.add_argument("--lab", default="lab", help="name of the lab (default: lab)")
+    parser.add_argument("--namespace", default="metallb-system", help="where the implementation's pods are")
+    parser.add_argument("--name", default="metalbgp", help="what to call the one that is measured")
+    parser.add_argument("--one", type=int, default=40, metavar="N", help="Services one by one (default: 40)")
+    parser.add_argument(
+        "--burst", type=int, default=1000, metavar="N", help="Services at once (default: 1000)"
+    )
+    parser.add_argument(
+        "--threads", type=int, default=16, metavar="N", help="creators of the burst (default: 16)"
+    )
+    parser.add_argument(
+        "--baseline",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="compare with: metallb-idle, metallb-busy, aims, or a file that --save wrote; may be repeated",
+    )
+    parser.add_argument("--against", choices=["metallb"], help="bring up a lab for each and measure both")
+    parser.add_argument(
+        "--deploy", choices=["metalbgp", "metallb"], help="with --against: the one to compare"
+    )
+    parser.add_argument("--save", type=Path, metavar="FILE", help="write the figures there, as a baseline")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
