@@ -100,8 +100,8 @@ def test_a_cut_capture_gives_what_is_complete() -> None:
     [
         ("[2026-03-01T10:00:00.500000] 10.253.0.1 nhid 9 via 10.252.252.11 dev seg proto bgp metric 20 ", 1),
         (
-            "[2026-03-01T10:00:00.500000] 10.253.0.1 nhid 12 proto bgp metric 20 \\\tnexthop via 10.252.252.11 dev s"
-            " weight 1 \\\tnexthop via 10.252.252.12 dev s weight 1 ",
+            "[2026-03-01T10:00:00.500000] 10.253.0.1 nhid 12 proto bgp metric 20 "
+            "\\\tnexthop via 10.252.252.11 dev s weight 1 \\\tnexthop via 10.252.252.12 dev s weight 1 ",
             2,
         ),
         ("[2026-03-01T10:00:00.500000] Deleted 10.253.0.1 nhid 12 proto bgp metric 20 ", 0),
