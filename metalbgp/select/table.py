@@ -60,6 +60,11 @@ class Table:
         """Everything as it should stand now."""
         return {key: route.attributes for key, (route, _) in self._merged.items()}
 
+    def attributes(self, peer: str, prefix: str) -> Attributes | None:
+        """What one route should carry now; None: it should not stand."""
+        contribution = self._merged.get((peer, prefix))
+        return contribution[0].attributes if contribution else None
+
     def why(self, peer: str, prefix: str) -> Provenance | None:
         contribution = self._merged.get((peer, prefix))
         return contribution[1] if contribution else None

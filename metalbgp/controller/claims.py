@@ -1,0 +1,55 @@
+"""The claims as this controller knows them: its own writes and the watch, whichever is newer.
+
+In:  learn() with every VirtualIP seen (an answer to a write, a read, a watch event), forget() on deletion.
+Out: Inventory and Taken kept equal to it; Touched says who is concerned.
+Elsewhere: the objects themselves are written in writes.py.
+
+An answer to a write is often seen before or after the watch's event of the same or an older version; going
+back to an older version would undo a decision in memory, so versions only grow. (resourceVersions of one
+kind are ordered integers: Kubernetes promises it since 1.35 and has kept it always.)
+"""
+
+from metalbgp.allocate.taken import Taken
+from metalbgp.inventory.inventory import Inventory
+from metalbgp.inventory.touched import NOTHING, Touched
+from metalbgp.model.virtualips import VirtualIP
+
+
+class Claims:
+    def __init__(self, inventory: Inventory) -> None:
+        self._inventory = inventory
+        self._seen: dict[str, int] = {}  # address → the newest version seen, kept after deletion
+        self.taken = Taken()
+
+    def get(self, address: str) -> VirtualIP | None:
+        return self._inventory.claims.get(address)
+
+    def of(self, service: str) -> tuple[VirtualIP, ...]:
+        """The claims that name the Service, whatever their phase."""
+        return tuple(self._inventory.claims[address] for address in self._inventory.held(service))
+
+    def learn(self, vip: VirtualIP) -> Touched:
+        version = int(vip.resource_version or 0)
+        if version <= self._seen.get(vip.address, -1):
+            return NOTHING
+        self._seen[vip.address] = version
+        self.taken.learn(vip.address, vip)
+        return self._inventory.put_claim(vip)
+
+    def forget(self, vip: VirtualIP) -> Touched:
+        """It is deleted: at the version given or later, so that version and older ones count no more."""
+        known = self._inventory.claims.get(vip.address)
+        if known is not None and known.uid != vip.uid:
+            return NOTHING  # made anew meanwhile: the deletion is of its predecessor
+        self._seen[vip.address] = max(self._seen.get(vip.address, -1), int(vip.resource_version or 0))
+        self.taken.learn(vip.address, None)
+        return self._inventory.drop_claim(vip.address)
+
+    def replace_taken(self, taken: Taken) -> None:
+        """What adopt() made of all claims and statuses when this replica began to lead."""
+        self.taken = taken
+
+    def drop_service(self, service: str) -> None:
+        """The Service holds nothing any more, not even what only its status said."""
+        for address in self.taken.held_by(service):
+            self.taken.release(address, service)

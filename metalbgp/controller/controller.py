@@ -1,0 +1,295 @@
+"""The controller's loop: views feed the inventory, what they touch is queued, and only a leader works.
+
+In:  a Client, an Elector, options. Out: everything that the controller writes.
+Elsewhere: one Service is reconcile.py; the configuration is configure.py; who leads is cluster/election.py.
+
+Both replicas keep their views warm, so that the one that takes over begins within milliseconds.
+"""
+
+import asyncio
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any
+
+from msgspec import Raw, Struct
+
+from metalbgp import logs
+from metalbgp.allocate.claims import adopt
+from metalbgp.cluster import decode
+from metalbgp.cluster.client import Client
+from metalbgp.cluster.reflector import Broken, Changed, HeldBack, Reflector, Removed, Synced
+from metalbgp.cluster.resources import (
+    ENDPOINT_SLICES,
+    NAMESPACES,
+    NODES,
+    PODS,
+    SERVICES,
+    VIRTUAL_IPS,
+    Resource,
+)
+from metalbgp.config import virtualip
+from metalbgp.controller.claims import Claims
+from metalbgp.controller.configure import Configurator
+from metalbgp.controller.metrics import ControllerMetrics
+from metalbgp.controller.queue import Done, Outcome, WorkQueue
+from metalbgp.controller.reconcile import Reconciler
+from metalbgp.controller.tell import Emit, Tell
+from metalbgp.controller.writes import Writes
+from metalbgp.inventory.inventory import Inventory
+from metalbgp.inventory.touched import Touched
+from metalbgp.model.services import Service
+
+COALESCE = 0.05  # seconds that a mere change of endpoint counts waits for the next one (contracts.md)
+
+
+class Options(Struct, frozen=True):
+    namespace: str
+    installation: str
+    load_balancer_class: str | None = None
+    ignore_exclude_label: bool = False
+    speaker_labels: str = "app=metallb,component=speaker"
+
+
+class Controller:
+    def __init__(self, client: Client, fenced: Client, emit: Emit, options: Options) -> None:
+        self._client = client
+        self._options = options
+        self.inventory = Inventory(options.installation, options.load_balancer_class)
+        self.claims = Claims(self.inventory)
+        self.leading = False
+        self._first_seen: dict[str, float] = {}
+        self._speakers: dict[str, str] = {}  # ready speaker pod → node
+        tell = Tell(emit, options.namespace)
+        self.queue = WorkQueue(self._work)
+        self.configurator = Configurator(
+            client,
+            fenced,
+            self.inventory,
+            self.claims,
+            tell,
+            namespace=options.namespace,
+            ignore_exclude_label=options.ignore_exclude_label,
+            touched=self.touch,
+            settled=self._settled,
+        )
+        self.metrics = ControllerMetrics(self.configurator.pool_use)
+        self.configurator.metrics = self.metrics
+        self._reconciler = Reconciler(
+            self.inventory,
+            self.claims,
+            Writes(fenced, options.installation, self.metrics),
+            tell,
+            touched=self.touch,
+            now=now,
+            later=self.queue.add_later,
+            shown=self._shown,
+        )
+        self._reflectors = self._make_reflectors()
+
+    # ------------------------------------------------------------------ views
+
+    def _make_reflectors(self) -> list[tuple[Reflector[Any], Callable[[Any], None]]]:
+        options = self._options
+
+        def view(
+            resource: Resource, read: Callable[[Raw], Any], handle: Callable[[Any], None], **selectors: str
+        ) -> tuple[Reflector[Any], Callable[[Any], None]]:
+            return Reflector(self._client, resource, read, **selectors), handle  # type: ignore[arg-type]  # selectors are its str keywords
+
+        return [
+            view(SERVICES, relevant_service, self._on_service),
+            view(ENDPOINT_SLICES, decode.endpoint_slice, self._on_slice),
+            view(NODES, decode.node, self._on_node),
+            view(NAMESPACES, decode.namespace, self._on_namespace),
+            view(
+                VIRTUAL_IPS,
+                virtualip.decode,
+                self._on_claim,
+                label_selector=f"metalbgp.io/installation={options.installation}",
+            ),
+            view(
+                PODS,
+                decode.pod,
+                self._on_pod,
+                namespace=options.namespace,
+                label_selector=options.speaker_labels,
+            ),
+        ]
+
+    def _on_service(self, event: Any) -> None:
+        match event:
+            case Changed(key=key, new=service):
+                if not service.ingress and key not in self._first_seen:
+                    self._first_seen[key] = asyncio.get_running_loop().time()
+                self.touch(self.inventory.put_service(service))
+            case Removed(key=key):
+                self._first_seen.pop(key, None)
+                self.touch(self.inventory.drop_service(key))
+            case _:
+                self._on_other(event)
+
+    def _on_slice(self, event: Any) -> None:
+        match event:
+            case Changed(new=piece):
+                self.touch(self.inventory.put_slice(piece))
+            case Removed(key=key):
+                self.touch(self.inventory.drop_slice(key))
+            case _:
+                self._on_other(event)
+
+    def _on_node(self, event: Any) -> None:
+        match event:
+            case Changed(new=node):
+                self.touch(self.inventory.put_node(node))
+            case Removed(key=key):
+                self.touch(self.inventory.drop_node(key))
+            case _:
+                self._on_other(event)
+
+    def _on_namespace(self, event: Any) -> None:
+        match event:
+            case Changed(new=namespace):
+                self.touch(self.inventory.put_namespace(namespace))
+            case Removed(key=key):
+                self.touch(self.inventory.drop_namespace(key))
+            case _:
+                self._on_other(event)
+
+    def _on_claim(self, event: Any) -> None:
+        match event:
+            case Changed(new=vip):
+                self.touch(self.claims.learn(vip))
+            case Removed(old=vip) if vip is not None:
+                # Deleted by other hands: the Services that it names claim it again before anybody else may.
+                self.touch(self.claims.forget(vip), first=True)
+            case _:
+                self._on_other(event)
+
+    def _on_pod(self, event: Any) -> None:
+        match event:
+            case Changed(key=key, new=pod):
+                if pod.ready and not pod.deleting and pod.node:
+                    self._speakers[key] = pod.node
+                else:
+                    self._speakers.pop(key, None)
+            case Removed(key=key):
+                self._speakers.pop(key, None)
+            case _:
+                self._on_other(event)
+        self.touch(self.inventory.live(frozenset(self._speakers.values())))
+
+    def _on_other(self, event: Any) -> None:
+        match event:
+            case Broken(key=key, error=error):
+                self.metrics.update_errors.inc()
+                logs.error("unreadable-object", key=key, error=error)
+            case HeldBack(missing=missing, known=known, delay=delay):
+                logs.error("list-held-back", missing=missing, known=known, again_in=delay)
+            case Synced():
+                pass
+
+    # ------------------------------------------------------------------ work
+
+    def touch(self, touched: Touched, *, first: bool = False) -> None:
+        """Queue what a change concerns; a replica that does not lead only remembers."""
+        self.metrics.updates.inc()
+        if not self.leading or not touched:
+            return
+        for key in touched.services:
+            self.queue.add(f"service:{key}", first=first)
+        for key in touched.counts:
+            self.queue.add_later(f"service:{key}", COALESCE)
+        for address in touched.addresses:
+            self.queue.add(f"rerank:{address}")
+        self.configurator.count_pools_soon()
+
+    async def _work(self, key: str) -> Outcome:
+        if not self.leading:
+            return Done()
+        self.metrics.queue.set(self.queue.depth)
+        kind, _, rest = key.partition(":")
+        match kind:
+            case "service":
+                return await self._reconciler.service(rest)
+            case "release":
+                return await self._reconciler.release(rest)
+            case "rerank":
+                return await self._reconciler.rerank(rest)
+            case _:  # "foreign": an address of another installation may be free again
+                self.claims.taken.open(rest)
+                self.touch(Touched(services=frozenset(self.inventory.pending)))
+                return Done()
+
+    def _shown(self, service: Service) -> None:
+        seen = self._first_seen.pop(service.key, None)
+        if seen is not None:
+            self.metrics.to_address.observe(asyncio.get_running_loop().time() - seen)
+
+    async def _settled(self) -> None:
+        """Everything that a configuration touched was written (order of writes, contracts.md)."""
+        await self.queue.idle()
+
+    # ------------------------------------------------------------------ life
+
+    async def run(self, elector_leads: Callable[[], Any]) -> None:
+        """Keep the views until cancelled. `elector_leads` is awaited: True when leading begins, False when it ends."""
+        async with asyncio.TaskGroup() as group:
+            for reflector, handle in self._reflectors:
+                group.create_task(reflector.run(handle))
+            group.create_task(self.configurator.watch())
+            group.create_task(self.queue.run())
+            group.create_task(self._follow(elector_leads))
+
+    async def _follow(self, elector_leads: Callable[[], Any]) -> None:
+        while True:
+            if await elector_leads():
+                await self._begin()
+            else:
+                self.leading = False
+                self.metrics.leading.set(0)
+                self.configurator.stop()
+                self.queue.clear()
+                logs.log("not-leading")
+
+    async def _begin(self) -> None:
+        """Every claim and every status is taken before any pending Service is served (contracts.md)."""
+        for reflector, _ in self._reflectors:
+            await reflector.wait_synced()
+        await self.configurator.begin()
+        inventory = self.inventory
+        taken, lost = adopt(
+            inventory.claims.values(), (s for s in inventory.services.values() if inventory.is_ours(s))
+        )
+        self.claims.replace_taken(taken)
+        for one in lost:
+            logs.warn("address-lost", service=one.service, address=one.address, why=one.reason.explain())
+        self.leading = True
+        self.metrics.leading.set(1)
+        logs.log("leading", claims=len(inventory.claims), services=len(inventory.services))
+        for vip in inventory.claims.values():
+            if vip.phase == "releasing":
+                self.queue.add_later(f"release:{vip.address}", 1.0)
+            else:
+                self.queue.add(f"rerank:{vip.address}")
+        assigned = [s for s in inventory.services.values() if s.ingress or inventory.held(s.key)]
+        for service in sorted(assigned, key=lambda service: (service.created, service.key)):
+            self.queue.add(f"service:{service.key}", first=True)
+        for key in inventory.orphans():
+            self.queue.add(f"service:{key}", first=True)
+        await self.queue.idle()
+        for service in sorted(inventory.services.values(), key=lambda service: (service.created, service.key)):
+            self.queue.add(f"service:{service.key}")
+
+    @property
+    def synced(self) -> bool:
+        return all(reflector.synced for reflector, _ in self._reflectors) and self.configurator.synced
+
+
+def relevant_service(raw: Raw) -> Service | None:
+    """LoadBalancers, and what was one of ours until its type changed: its status is still to be cleared."""
+    service = decode.service(raw)
+    return service if service.type == "LoadBalancer" or service.pool_annotation is not None else None
+
+
+def now() -> str:
+    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -1,0 +1,115 @@
+"""What users are told: one event and one log line per decision, when it changes, never per pass.
+
+In:  decisions with their typed reasons. Out: Events on the object that the decision is about, log lines.
+Elsewhere: the words stand beside the reasons (model/reasons.py); sending is cluster/events.py.
+Event reasons keep MetalLB's names where users' habits and alerts know them (metallb.md 2.9).
+"""
+
+from collections.abc import Callable, Iterable
+
+from metalbgp import logs
+from metalbgp.allocate.allocate import Allocation
+from metalbgp.cluster.resources import (
+    BFD_PROFILES,
+    BGP_ADVERTISEMENTS,
+    BGP_PEERS,
+    COMMUNITIES,
+    IP_ADDRESS_POOLS,
+    L2_ADVERTISEMENTS,
+    SERVICES,
+    Reference,
+    Resource,
+)
+from metalbgp.model.reasons import Invalid, NoAddress, NotInForce
+from metalbgp.model.services import Service
+
+Emit = Callable[[Reference, str, str, str], None]  # object, Normal or Warning, reason, message
+
+KINDS: dict[str, Resource] = {
+    resource.kind: resource
+    for resource in (
+        IP_ADDRESS_POOLS,
+        BGP_PEERS,
+        BGP_ADVERTISEMENTS,
+        L2_ADVERTISEMENTS,
+        COMMUNITIES,
+        BFD_PROFILES,
+    )
+}
+
+
+class Tell:
+    def __init__(self, emit: Emit, namespace: str) -> None:
+        self._emit = emit
+        self._namespace = namespace  # where the metallb.io objects live
+        self._told: dict[str, str] = {}  # Service → the refusal that was told last
+        self._objects: dict[tuple[str, str, str], str] = {}  # (kind, object, field) → words told last
+
+    # ------------------------------------------------------------------ Services
+
+    def allocated(self, service: Service, answer: Allocation) -> None:
+        self._told.pop(service.key, None)
+        addresses = ", ".join(answer.addresses)
+        words = f"Assigned IP {addresses} from pool {answer.pool}: {answer.why.explain()}"
+        logs.log("address-assigned", service=service.key, addresses=list(answer.addresses), pool=answer.pool)
+        self._service(service, "Normal", "IPAllocated", words)
+        if answer.lacks is not None:
+            self._service(service, "Normal", "AdditionalAssignFailed", answer.lacks.explain())
+        if service.deprecated_annotations:
+            self._service(
+                service,
+                "Warning",
+                "deprecatedAnnotation",
+                f"{', '.join(service.deprecated_annotations)}: still honoured; the current prefix is metallb.io/",
+            )
+
+    def refused(self, service: Service, reason: NoAddress) -> None:
+        words = with_remedy(reason.explain(), reason.remedy())
+        if self._told.get(service.key) == words:
+            return
+        self._told[service.key] = words
+        logs.warn("address-refused", service=service.key, reason=reason.name, why=reason.explain())
+        self._service(service, "Warning", "AllocationFailed", f"{reason.name}: {words}")
+
+    def cleared(self, service: Service, reason: NoAddress) -> None:
+        words = f"Released {', '.join(service.ingress)}: {reason.explain()}"
+        self._service(service, "Normal", "ClearAssignment", words)
+
+    def forget(self, key: str) -> None:
+        """The Service is gone: a new one of its name is told everything again."""
+        self._told.pop(key, None)
+
+    def _service(self, service: Service, kind: str, reason: str, words: str) -> None:
+        reference = Reference(
+            SERVICES, service.name, service.namespace, service.uid, service.resource_version
+        )
+        self._emit(reference, kind, reason, words)
+
+    # ------------------------------------------------------------------ configuration objects
+
+    def configuration(
+        self,
+        invalid: Iterable[Invalid],
+        not_in_force: Iterable[NotInForce],
+        uid_of: Callable[[str, str], str],
+    ) -> None:
+        """An object that does not validate, or asks for what nothing implements yet, says so itself."""
+        current: dict[tuple[str, str, str], str] = {}
+        for reason in (*invalid, *not_in_force):
+            key = (reason.kind, reason.object, f"{reason.name} {reason.field}")
+            words = current[key] = with_remedy(reason.explain(), reason.remedy())
+            if self._objects.get(key) == words or reason.kind not in KINDS:
+                continue
+            kind = "Warning"
+            logs.warn("configuration", kind=reason.kind, object=reason.object, reason=reason.name, why=words)
+            uid = uid_of(reason.kind, reason.object)
+            self._emit(
+                Reference(KINDS[reason.kind], reason.object, self._namespace, uid), kind, reason.name, words
+            )
+        for mended in self._objects.keys() - current.keys():
+            logs.log("configuration-mended", kind=mended[0], object=mended[1], what=mended[2])
+        self._objects = current
+
+
+def with_remedy(words: str, remedy: str) -> str:
+    return f"{words}. Remedy: {remedy}" if remedy else words

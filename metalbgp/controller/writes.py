@@ -1,0 +1,120 @@
+"""The controller's writes: claims, Service status. Each a compare-and-swap, none that would change nothing.
+
+In:  a fenced Client (its writes are refused when the Lease's deadline has passed), values of model/.
+Out: the object as the API server now has it, or an exception of cluster/errors.py.
+Elsewhere: what to write is decided in reconcile.py; the JSON of our kinds is config/.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+from metalbgp.cluster.client import Client
+from metalbgp.cluster.errors import AlreadyExists, ClusterError, Conflict, NotFound
+from metalbgp.cluster.resources import SERVICES, VIRTUAL_IPS
+from metalbgp.config import virtualip
+from metalbgp.controller.metrics import ControllerMetrics
+from metalbgp.model.addresses import claim_name
+from metalbgp.model.services import Service
+from metalbgp.model.virtualips import VirtualIP
+
+POOL_ANNOTATION = "metallb.io/ip-allocated-from-pool"
+
+
+class Writes:
+    def __init__(self, client: Client, installation: str, metrics: ControllerMetrics) -> None:
+        self._client = client
+        self._installation = installation
+        self._metrics = metrics
+
+    async def claim(self, vip: VirtualIP) -> VirtualIP | None:
+        """POST the VirtualIP: from then on the address is ours and announced. None: somebody has it."""
+        try:
+            answer = await self._client.create(VIRTUAL_IPS, virtualip.encode(vip, self._installation))
+        except AlreadyExists:
+            self._count("claim", "taken")
+            return None
+        except ClusterError:
+            self._count("claim", "failed")
+            raise
+        self._count("claim", "done")
+        return virtualip.decode(answer)
+
+    async def read(self, address: str) -> VirtualIP | None:
+        """The claim of an address as it is now, of whatever installation; None: there is none."""
+        try:
+            return virtualip.decode(await self._client.get(VIRTUAL_IPS, claim_name(address)))
+        except NotFound:
+            return None
+
+    async def rewrite(self, old: VirtualIP, new: VirtualIP) -> VirtualIP:
+        """Make `old`, which was just read, `new`. Conflict when it is no longer `old`."""
+        patch = virtualip.merge_patch(old, new)
+        if patch is None:
+            return old
+        answer = await self._counted(
+            "virtualip",
+            self._client.patch(
+                VIRTUAL_IPS,
+                claim_name(old.address),
+                patch,
+                resource_version=old.resource_version,
+                uid=old.uid,
+            ),
+        )
+        return virtualip.decode(answer)
+
+    async def delete(self, vip: VirtualIP) -> None:
+        """Give the address up, if the claim is still the one that was seen."""
+        try:
+            await self._counted(
+                "release",
+                self._client.delete(
+                    VIRTUAL_IPS, claim_name(vip.address), uid=vip.uid, resource_version=vip.resource_version
+                ),
+            )
+        except NotFound:
+            return
+
+    async def show(self, service: Service, addresses: Sequence[str], pool: str | None) -> bool:
+        """Status and pool annotation in one request, as MetalLB writes them. False: they stood already."""
+        if (
+            tuple(addresses) == service.ingress
+            and service.pool_annotation == pool
+            and not service.foreign_ingress
+        ):
+            return False
+        body: dict[str, Any] = {
+            "metadata": {"annotations": {POOL_ANNOTATION: pool}},
+            "status": {"loadBalancer": {"ingress": [{"ip": address} for address in addresses] or None}},
+        }
+        try:
+            await self._counted(
+                "status",
+                self._client.patch(
+                    SERVICES,
+                    service.name,
+                    body,
+                    service.namespace,
+                    subresource="status",
+                    resource_version=service.resource_version,
+                    uid=service.uid,
+                ),
+            )
+        except NotFound:
+            return False
+        return True
+
+    async def _counted(self, kind: str, request: Any) -> Any:
+        try:
+            answer = await request
+        except Conflict:
+            self._count(kind, "conflict")
+            raise
+        except ClusterError:
+            self._count(kind, "failed")
+            raise
+        self._count(kind, "done")
+        return answer
+
+    def _count(self, kind: str, outcome: str) -> None:
+        self._metrics.writes.labels(kind, outcome).inc()

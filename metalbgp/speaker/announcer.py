@@ -1,0 +1,150 @@
+"""What this node wants, kept from three views: VirtualIPs, the SpeakerConfiguration, the own Node. Pure.
+
+In:  set_vip, set_configuration, set_node, set_passwords: each as it is now.
+Out: Changes: only the sessions, routes and duties that differ from before; against_journal() after a restart.
+Elsewhere: one VirtualIP on one node is select/; the wire is bgp/; sending is agent.py.
+
+Routes are keyed by the peer's address here: a renamed BGPPeer is the same session and keeps its routes.
+"""
+
+from collections.abc import Iterable, Mapping
+
+from msgspec import Struct, structs
+
+from metalbgp.bgp.values import Neighbor
+from metalbgp.model.addresses import family
+from metalbgp.model.configuration import Configuration
+from metalbgp.model.routes import Attributes, Duty, NodePlan
+from metalbgp.model.services import Node
+from metalbgp.model.virtualips import VirtualIP
+from metalbgp.select.select import NodeView
+from metalbgp.select.table import Delta, Table
+from metalbgp.speaker.neighbors import RefusedPeer, neighbors
+
+RouteKey = tuple[str, str]  # peer address, prefix
+
+
+class Changes(Struct, frozen=True):
+    neighbors: tuple[Neighbor, ...] | None = None  # the full list when it changed
+    wants: tuple[tuple[str, str, Attributes | None], ...] = ()
+    duties: tuple[tuple[str, Duty | None], ...] = ()
+
+
+class Announcer:
+    def __init__(self) -> None:
+        self.configuration: Configuration | None = None
+        self.node: Node | None = None
+        self.passwords: Mapping[str, str] = {}
+        self.vips: dict[str, VirtualIP] = {}
+        self.neighbors: tuple[Neighbor, ...] = ()
+        self.refused_peers: tuple[RefusedPeer, ...] = ()
+        self.table = Table()
+        self.plans: dict[str, NodePlan] = {}
+        self._view: NodeView | None = None
+        self._address_of: dict[str, str] = {}  # peer name → address
+        self._name_of: dict[str, str] = {}
+
+    def set_vip(self, address: str, vip: VirtualIP | None) -> Changes:
+        if vip is None:
+            self.vips.pop(address, None)
+        else:
+            self.vips[address] = vip
+        if self._view is None:
+            return Changes()
+        return self._changes([self._update(address)])
+
+    def set_configuration(self, configuration: Configuration) -> Changes:
+        self.configuration = configuration
+        return self._replan()
+
+    def set_node(self, node: Node) -> Changes:
+        self.node = node
+        return self._replan()
+
+    def set_passwords(self, passwords: Mapping[str, str]) -> Changes:
+        self.passwords = passwords
+        return Changes(neighbors=self._sessions())
+
+    # ------------------------------------------------------------------ what stands now
+
+    def wanted(self) -> dict[RouteKey, Attributes]:
+        """Every route as it should stand, next hops resolved."""
+        wanted: dict[RouteKey, Attributes] = {}
+        for (name, prefix), attributes in self.table.wanted().items():
+            address = self._address_of.get(name)
+            if address is not None and (resolved := self._resolve(address, prefix, attributes)) is not None:
+                wanted[address, prefix] = resolved
+        return wanted
+
+    def against_journal(self, told: Mapping[RouteKey, Attributes]) -> Changes:
+        """What the parent must hear so that its wishes equal ours; undecided routes stay as they are."""
+        wanted = self.wanted()
+        wants: list[tuple[str, str, Attributes | None]] = [
+            (*key, attributes) for key, attributes in wanted.items() if told.get(key) != attributes
+        ]
+        wants += [(*key, None) for key in told if key not in wanted and not self.table.must_stay(key[1])]
+        return Changes(neighbors=self.neighbors, wants=tuple(wants))
+
+    def peer_name(self, address: str) -> str:
+        return self._name_of.get(address, address)
+
+    # ------------------------------------------------------------------ inner works
+
+    def _replan(self) -> Changes:
+        if self.configuration is None or self.node is None:
+            return Changes()
+        gone = {key for key, _ in self.wanted().items()}
+        self._view = NodeView(self.configuration, self.node)
+        self._address_of = {peer.name: peer.address for peer in self.configuration.peers if peer.address}
+        self._name_of = {address: name for name, address in self._address_of.items()}
+        sessions = self._sessions()
+        changes = self._changes([self._update(address) for address in tuple(self.vips)])
+        still = self.wanted()
+        lost = tuple((*key, None) for key in gone - still.keys() if not self.table.must_stay(key[1]))
+        told = {(peer, prefix) for peer, prefix, _ in changes.wants}
+        # A peer that took another name or address changes keys without changing the table.
+        moved = tuple((*key, still[key]) for key in still.keys() - gone - told)
+        wants = changes.wants + moved + tuple(want for want in lost if want[:2] not in told)
+        return Changes(neighbors=sessions, wants=wants, duties=changes.duties)
+
+    def _sessions(self) -> tuple[Neighbor, ...] | None:
+        """The sessions, or None when they are what they were."""
+        if self.configuration is None or self.node is None:
+            return None
+        before = self.neighbors
+        self.neighbors, self.refused_peers = neighbors(self.configuration, self.node, self.passwords)
+        return self.neighbors if self.neighbors != before else None
+
+    def _update(self, address: str) -> Delta:
+        vip = self.vips.get(address)
+        if vip is None or self._view is None:
+            self.plans.pop(address, None)
+            return self.table.update(address, None)
+        plan = self.plans[address] = self._view.select(vip)
+        return self.table.update(address, plan)
+
+    def _changes(self, deltas: Iterable[Delta]) -> Changes:
+        wants: dict[RouteKey, Attributes | None] = {}
+        duties: dict[str, Duty | None] = {}
+        for delta in deltas:
+            for name, prefix, _ in delta.changed:
+                address = self._address_of.get(name)
+                if address is None:
+                    continue
+                # The table speaks of names; what counts is what stands now for this address.
+                attributes = self.table.attributes(self._name_of[address], prefix)
+                wants[address, prefix] = (
+                    None if attributes is None else self._resolve(address, prefix, attributes)
+                )
+            duties.update(delta.duties_changed)
+        return Changes(
+            wants=tuple((*key, attributes) for key, attributes in wants.items()), duties=tuple(duties.items())
+        )
+
+    def _resolve(self, peer: str, prefix: str, attributes: Attributes) -> Attributes | None:
+        """The session's own address is the next hop, unless the session is of the other family."""
+        version = family(prefix.partition("/")[0])
+        if attributes.next_hop or version == family(peer):
+            return attributes
+        own = next((a for a in self.node.addresses if family(a) == version), None) if self.node else None
+        return structs.replace(attributes, next_hop=own) if own is not None else None

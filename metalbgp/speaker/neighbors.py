@@ -1,0 +1,94 @@
+"""Which sessions this node shall run, and which it refuses with a reason. Pure.
+
+In:  the Configuration, the Node, the passwords that the controller resolved (by peer name, base64).
+Out: Neighbors for the parent, Refusals for the status; the other peers go on.
+Elsewhere: running them is bgp/; which routes they carry is select/.
+"""
+
+import zlib
+from collections.abc import Mapping
+
+from msgspec import Struct
+
+from metalbgp.bgp.values import BadNeighbor, Neighbor, check
+from metalbgp.model.addresses import family, from_int
+from metalbgp.model.configuration import Configuration, Peer
+from metalbgp.model.selectors import any_matches
+from metalbgp.model.services import Node
+
+DEFAULT_HOLD_TIME = 90  # seconds, RFC 4271 section 10
+RESTART_TIME = 120  # seconds, FRR's default restart time, so that both ends agree when a user says nothing
+
+
+class RefusedPeer(Struct, frozen=True):
+    """A BGPPeer that selects this node and cannot run on it."""
+
+    peer: Peer
+    why: str
+
+
+def neighbors(
+    configuration: Configuration, node: Node, passwords: Mapping[str, str]
+) -> tuple[tuple[Neighbor, ...], tuple[RefusedPeer, ...]]:
+    wanted: dict[str, Neighbor] = {}
+    refused: list[RefusedPeer] = []
+    for peer in configuration.peers:
+        if not any_matches(peer.node_selectors, node.labels):
+            continue
+        made = _neighbor(peer, node, passwords)
+        if isinstance(made, RefusedPeer):
+            refused.append(made)
+        elif made.address in wanted:
+            refused.append(RefusedPeer(peer, f"peer {wanted[made.address].name} has the same address"))
+        else:
+            wanted[made.address] = made
+    return tuple(wanted[address] for address in sorted(wanted)), tuple(refused)
+
+
+def _neighbor(peer: Peer, node: Node, passwords: Mapping[str, str]) -> Neighbor | RefusedPeer:
+    if peer.vrf:
+        return RefusedPeer(peer, f"spec.vrf {peer.vrf}: VRFs are not in force yet")
+    if not peer.address:
+        return RefusedPeer(peer, "spec.interface: unnumbered sessions are not in force yet")
+    if peer.dynamic_asn == "external":
+        return RefusedPeer(peer, "spec.dynamicASN external is not in force yet; write spec.peerASN")
+    if peer.has_password and peer.name not in passwords:
+        return RefusedPeer(
+            peer,
+            "its password is missing: the Secret in spec.passwordSecret does not exist or has no password",
+        )
+    if peer.source_address and node.addresses and not _has(node, peer):
+        return RefusedPeer(peer, f"spec.sourceAddress {peer.source_address} is not an address of this node")
+    version = family(peer.address)
+    own = "ipv4" if version == 4 else "ipv6"
+    try:
+        return check(
+            Neighbor(
+                address=peer.address,
+                name=peer.name,
+                local_as=peer.local_asn or peer.my_asn,
+                peer_as=peer.peer_asn or peer.my_asn,
+                router_id=peer.router_id or router_id(node),
+                local_address=peer.source_address,
+                port=peer.port,
+                hold_time=DEFAULT_HOLD_TIME if peer.hold_time is None else peer.hold_time,
+                families=("ipv4", "ipv6") if peer.dual_stack else (own,),  # type: ignore[arg-type]  # two literals
+                password_base64=passwords.get(peer.name) if peer.has_password else None,
+                graceful_restart=RESTART_TIME if peer.graceful_restart else 0,
+                multihop=peer.ebgp_multihop,
+            )
+        )
+    except BadNeighbor as error:
+        return RefusedPeer(peer, str(error))
+
+
+def _has(node: Node, peer: Peer) -> bool:
+    # Only InternalIPs are known here. A loopback address would be refused wrongly, so only an address of a
+    # family that the node has and that looks like a neighbour of none of its own is left to the kernel.
+    return peer.source_address in node.addresses or peer.ebgp_multihop
+
+
+def router_id(node: Node) -> str:
+    """The node's first IPv4 address; without one, a number made from its name (RFC 6286: unique in the AS)."""
+    ipv4 = next((address for address in node.addresses if family(address) == 4), None)
+    return ipv4 or from_int(4, zlib.crc32(node.name.encode()) | 1)

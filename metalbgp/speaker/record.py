@@ -1,0 +1,229 @@
+"""What became of what this node wants, as the parent tells it: sessions, routes, problems. Pure.
+
+In:  the parent's messages (journal, routes, session, problem) and our own wishes.
+Out: NodeReport for the NodeState, Snapshot for the metrics, told() for the comparison after a reconnect.
+Elsewhere: the states' meaning is bgp/journal.py; when a report is written is status.py.
+"""
+
+from collections import Counter, deque
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+from msgspec import Struct
+
+from metalbgp.model.report import DutyReport, NodeReport, RouteReport, SessionReport
+from metalbgp.model.routes import Attributes
+from metalbgp.speaker.announcer import Announcer, RouteKey
+from metalbgp.speaker.metrics import Answered, Snapshot
+from metalbgp.speaker.neighbors import RefusedPeer
+
+SHOWN = 50  # routes that wait, and duties, in a NodeState: it stays under 64 KiB (contracts.md)
+PROBLEMS = 10
+CONFIRMED = "confirmed"
+GONE = "withdrawn"
+
+
+class Row(Struct):
+    """One route, as last heard."""
+
+    attributes: Attributes | None
+    state: str = "wanted"
+    since: str = ""
+
+
+class Record:
+    def __init__(self, node: str) -> None:
+        self._node = node
+        self.sessions: dict[str, dict[str, Any]] = {}  # by the peer's address
+        self.routes: dict[RouteKey, Row] = {}
+        self.problems: deque[str] = deque(maxlen=PROBLEMS)
+        self.child_runs = False
+        self.updates: Counter[str] = Counter()  # UPDATE confirmations by peer
+        self._counts: Counter[tuple[str, str]] = Counter()  # (peer, state)
+
+    # ------------------------------------------------------------------ what is heard
+
+    def journal(self, journal: Mapping[str, Any]) -> None:
+        """Everything anew."""
+        self.child_runs = bool(journal.get("child", True))
+        self.sessions = {session["peer"]: session for session in journal["sessions"]}
+        self.routes.clear()
+        self._counts.clear()
+        for peer, prefix, wanted, _told, _confirmed, state, since in journal["routes"]:
+            self._put((peer, prefix), Row(attributes(wanted), state, since))
+
+    def told(self) -> dict[RouteKey, Attributes]:
+        """What the parent works towards, by its own word."""
+        return {key: row.attributes for key, row in self.routes.items() if row.attributes is not None}
+
+    def want(self, peer: str, prefix: str, wanted: Attributes | None) -> None:
+        key = (peer, prefix)
+        before = self.routes.get(key)
+        self._put(key, Row(wanted, before.state if before else "wanted", before.since if before else ""))
+
+    def route(self, peer: str, prefix: str, state: str, since: str) -> None:
+        key = (peer, prefix)
+        before = self.routes.get(key)
+        wanted = before.attributes if before else None
+        if state == CONFIRMED:
+            self.updates[peer] += 1
+        if state == GONE and wanted is None:
+            self._drop(key)
+        else:
+            self._put(key, Row(wanted, state, since))
+
+    def session(self, session: Mapping[str, Any]) -> None:
+        if session.get("removed"):
+            self.sessions.pop(session["peer"], None)
+        else:
+            self.sessions[session["peer"]] = dict(session)
+
+    def problem(self, problem: Mapping[str, Any]) -> None:
+        text = str(problem.get("text", problem))
+        if text not in self.problems:
+            self.problems.append(text)
+
+    def _put(self, key: RouteKey, row: Row) -> None:
+        self._drop(key)
+        self.routes[key] = row
+        self._counts[key[0], row.state] += 1
+
+    def _drop(self, key: RouteKey) -> None:
+        before = self.routes.pop(key, None)
+        if before is not None:
+            self._counts[key[0], before.state] -= 1
+
+    # ------------------------------------------------------------------ what is reported
+
+    def session_reports(self, announcer: Announcer) -> tuple[SessionReport, ...]:
+        reports = [self._session(neighbor, announcer) for neighbor in announcer.neighbors]
+        reports += [refused_report(one) for one in announcer.refused_peers]
+        return tuple(sorted(reports, key=lambda report: report.peer))
+
+    def _session(self, neighbor: Any, announcer: Announcer) -> SessionReport:
+        heard = self.sessions.get(neighbor.address, {})
+        confirmed = self._counts[neighbor.address, CONFIRMED]
+        waiting = sum(
+            self._counts[neighbor.address, state] for state in ("wanted", "sent", "waiting", "refused")
+        )
+        return SessionReport(
+            peer=announcer.peer_name(neighbor.address),
+            address=neighbor.address,
+            port=neighbor.port,
+            my_asn=neighbor.local_as,
+            peer_asn=neighbor.peer_as,
+            state=heard.get("state", "Idle"),
+            since=heard.get("since", ""),
+            families=tuple(heard.get("families", ())),
+            routes_wanted=confirmed + waiting,
+            routes_confirmed=confirmed,
+            graceful_restart=bool(heard.get("graceful", False)),
+            last_error=heard.get("last_error", ""),
+            tries=heard.get("tries", 0),
+        )
+
+    def report(self, announcer: Announcer, realtime: str, **about: Any) -> NodeReport:
+        """The NodeState's status. `about`: pod, version, updated, ready."""
+        sessions = self.session_reports(announcer)
+        duties = announcer.table.duties()
+        return NodeReport(
+            node=self._node,
+            configuration=announcer.configuration.sequence if announcer.configuration else 0,
+            realtime=realtime,
+            addresses=len(announcer.vips),
+            routes_wanted=sum(session.routes_wanted for session in sessions),
+            routes_confirmed=sum(session.routes_confirmed for session in sessions),
+            sessions=sessions,
+            unconfirmed=self._unconfirmed(announcer),
+            duties=tuple(
+                DutyReport(
+                    address=duty.address,
+                    services=services_of(announcer, duty.address),
+                    interfaces=duty.interfaces or (),
+                )
+                for duty in duties[:SHOWN]
+            ),
+            duties_total=len(duties),
+            problems=tuple(self.problems),
+            **about,
+        )
+
+    def _unconfirmed(self, announcer: Announcer) -> tuple[RouteReport, ...]:
+        if all(count <= 0 or state == CONFIRMED for (_, state), count in self._counts.items()):
+            return ()
+        waiting = ((key, row) for key, row in self.routes.items() if row.state not in (CONFIRMED, GONE))
+        found = []
+        for (peer, prefix), row in waiting:
+            name = announcer.peer_name(peer)
+            why = announcer.table.why(name, prefix)
+            found.append(
+                RouteReport(
+                    prefix=prefix,
+                    peer=name,
+                    state=row.state,
+                    since=row.since,
+                    services=why.services if why else (),
+                )
+            )
+            if len(found) == SHOWN:
+                break
+        return tuple(found)
+
+    def snapshot(self, announcer: Announcer, reflex: Mapping[str, Any] | None, view_age: float) -> Snapshot:
+        """What the metrics show now."""
+        announced = {
+            (service, "bgp", address)
+            for _, why in announcer.table.routes()
+            for service in why.services
+            for address in why.addresses
+        } | {
+            (service, "layer2", duty.address)
+            for duty in announcer.table.duties()
+            for service in services_of(announcer, duty.address)
+        }
+        counters = (reflex or {}).get("counters", {})
+        return Snapshot(
+            node=self._node,
+            announced=tuple(sorted(announced)),
+            sessions=self.session_reports(announcer),
+            updates=self.updates,
+            answered={
+                address: Answered(
+                    requests=count.get("requests", 0),
+                    replies=count.get("replies", 0),
+                    gratuitous=count.get("gratuitous", 0),
+                )
+                for address, count in counters.items()
+            },
+            realtime=is_realtime(reflex),
+            view_age=view_age,
+        )
+
+
+def attributes(wanted: Mapping[str, Any] | None) -> Attributes | None:
+    """Attributes as parent.sock carries them."""
+    return None if wanted is None else msgspec.convert(wanted, Attributes)
+
+
+def services_of(announcer: Announcer, address: str) -> tuple[str, ...]:
+    vip = announcer.vips.get(address)
+    return tuple(sorted(key for key, holder in vip.holders.items() if holder.l2)) if vip else ()
+
+
+def refused_report(refused: RefusedPeer) -> SessionReport:
+    """A BGPPeer that cannot run on this node: a row with its reason, not a gap."""
+    peer = refused.peer
+    return SessionReport(
+        peer=peer.name,
+        address=peer.address or peer.interface,
+        port=peer.port,
+        my_asn=peer.local_asn or peer.my_asn,
+        peer_asn=peer.peer_asn,
+        state="Refused",
+        last_error=refused.why,
+    )
+
+
+def is_realtime(reflex: Mapping[str, Any] | None) -> bool:
+    return str((reflex or {}).get("realtime", "")).upper() in ("FIFO", "DEADLINE")

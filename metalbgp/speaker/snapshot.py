@@ -1,0 +1,91 @@
+"""What the agent last knew, on the pod's in-memory disk: it announces that when it starts without an API server.
+
+In:  the Announcer. Out: one file, 0600, written at most every few seconds and replaced whole.
+Elsewhere: it outlives a restart of the container, not of the pod (emptyDir); graceful restart covers that.
+"""
+
+import asyncio
+import contextlib
+import os
+import time
+from pathlib import Path
+
+import msgspec
+from msgspec import Struct
+
+from metalbgp import logs
+from metalbgp.config import compiled, virtualip
+from metalbgp.model.services import Node
+from metalbgp.speaker.announcer import Announcer
+
+PACE = 2.0  # seconds between two writes
+
+
+class _File(Struct):
+    time: float  # when it was written, seconds since 1970
+    node: Node | None
+    passwords: dict[str, str]
+    configuration: msgspec.Raw
+    vips: list[msgspec.Raw]
+
+
+class Snapshots:
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._due = asyncio.Event()
+        self.age = 0.0  # seconds, of the one that was restored
+
+    def due(self) -> None:
+        """Something changed."""
+        self._due.set()
+
+    async def keep(self, announcer: Announcer) -> None:
+        """Write until cancelled."""
+        while True:
+            await self._due.wait()
+            self._due.clear()
+            if announcer.configuration is not None:
+                with contextlib.suppress(OSError):
+                    self._write(announcer)
+            await asyncio.sleep(PACE)
+
+    def _write(self, announcer: Announcer) -> None:
+        assert announcer.configuration is not None  # noqa: S101  # keep() looked
+        installation = announcer.configuration.installation
+        content = _File(
+            time=time.time(),
+            node=announcer.node,
+            passwords=dict(announcer.passwords),
+            configuration=msgspec.Raw(msgspec.json.encode(compiled.encode(announcer.configuration))),
+            vips=[
+                msgspec.Raw(msgspec.json.encode(virtualip.encode(vip, installation)))
+                for vip in announcer.vips.values()
+            ],
+        )
+        fresh = self._path.with_suffix(".new")
+        with os.fdopen(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
+            file.write(msgspec.json.encode(content))
+        fresh.replace(self._path)
+
+    def restore(self, announcer: Announcer) -> bool:
+        """Give the announcer what the last run knew. False: there is nothing (or nothing readable)."""
+        try:
+            content = msgspec.json.decode(self._path.read_bytes(), type=_File)
+            configuration = compiled.decode(content.configuration)
+            vips = [virtualip.decode(raw) for raw in content.vips]
+        except FileNotFoundError:
+            return False
+        except (OSError, ValueError) as error:
+            logs.warn("snapshot-unreadable", error=str(error))
+            return False
+        if content.node is None:
+            return False
+        self.age = max(0.0, time.time() - content.time)
+        announcer.set_passwords(content.passwords)
+        for vip in vips:
+            announcer.set_vip(vip.address, vip)
+        if announcer.node is None:
+            announcer.set_node(content.node)
+        if announcer.configuration is None:
+            announcer.set_configuration(configuration)
+        return True

@@ -1,0 +1,157 @@
+"""What a speaker writes into the cluster: its NodeState, and the intent that MetalLB's users look for.
+
+In:  the agent's announcer and record, woken by its `changed`. Out: NodeState (at most every 5 s),
+     ServiceBGPStatus and ServiceL2Status (on changes of intent only, up to INTENTS objects a node).
+Elsewhere: what the fields mean is model/report.py; the truth per route stays on the parent's socket.
+
+Names are made from what they speak of, so that two runs write the same object: no generateName, no leftovers.
+"""
+
+import asyncio
+import hashlib
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import msgspec
+
+from metalbgp import logs
+from metalbgp.cluster.client import Client
+from metalbgp.cluster.errors import AlreadyExists, ClusterError, NotFound
+from metalbgp.cluster.resources import (
+    NODE_STATES,
+    SERVICE_BGP_STATUSES,
+    SERVICE_L2_STATUSES,
+    SERVICES,
+    Reference,
+    Resource,
+)
+from metalbgp.config import nodestate
+from metalbgp.model.report import NodeReport
+
+PACE = 5.0  # seconds between two NodeStates (contracts.md)
+INTENTS = 200  # ServiceBGPStatus and ServiceL2Status objects a node writes at most; beyond it none, and said so
+
+Intent = tuple[str, str]  # ("bgp" or "layer2", service namespace/name)
+Detail = tuple[str, ...]  # sorted peers, or interfaces
+
+
+class Status:
+    def __init__(
+        self,
+        client: Client,
+        emit: Callable[[Reference, str, str, str], None],
+        *,
+        node: str,
+        pod: str,
+        pod_uid: str,
+        namespace: str,
+        report: Callable[[], NodeReport],
+        intents: Callable[[], Mapping[Intent, Detail]],
+        now: Callable[[], str],
+    ) -> None:
+        self._client = client
+        self._emit = emit
+        self._node, self._pod, self._pod_uid, self._namespace = node, pod, pod_uid, namespace
+        self._report, self._intents, self._now = report, intents, now
+        self._written: NodeReport | None = None
+        self._standing: dict[Intent, Detail] = {}
+        self._silenced = False
+
+    async def run(self, changed: asyncio.Event) -> None:
+        """Write until cancelled; a write that fails is tried again with the next pace."""
+        while True:
+            await changed.wait()
+            changed.clear()
+            try:
+                await self._write_report()
+                await self._write_intents()
+            except ClusterError as error:
+                logs.warn("status-failed", error=str(error))
+                changed.set()
+            await asyncio.sleep(PACE)
+
+    async def _write_report(self) -> None:
+        report = self._report()
+        if self._written is not None and msgspec.structs.replace(report, updated="") == msgspec.structs.replace(
+            self._written, updated=""
+        ):
+            return
+        body = nodestate.encode(report, self._namespace)
+        try:
+            await self._client.patch(NODE_STATES, self._node, body, self._namespace)
+        except NotFound:
+            await self._client.create(NODE_STATES, body, self._namespace)
+        self._written = report
+
+    async def _write_intents(self) -> None:
+        """Only what differs from what stands; nothing at all beyond the limit."""
+        wanted = dict(self._intents())
+        if len(wanted) > INTENTS:
+            if not self._silenced:
+                logs.warn("intents-off", wanted=len(wanted), limit=INTENTS, see="metalbgp routes")
+            self._silenced = True
+            wanted = {}
+        else:
+            self._silenced = False
+        for intent in self._standing.keys() - wanted.keys():
+            await self._remove(intent)
+            del self._standing[intent]
+        for intent, detail in wanted.items():
+            if self._standing.get(intent) != detail:
+                await self._put(intent, detail)
+                self._standing[intent] = detail
+
+    async def _put(self, intent: Intent, detail: Detail) -> None:
+        protocol, service = intent
+        resource, name = self._object(intent)
+        namespace, _, short = service.partition("/")
+        labels = {
+            "metallb.io/node": label(self._node),
+            "metallb.io/service-name": label(short),
+            "metallb.io/service-namespace": label(namespace),
+        }
+        meta: dict[str, Any] = {"name": name, "labels": labels}
+        if self._pod_uid:
+            meta["ownerReferences"] = [
+                {"apiVersion": "v1", "kind": "Pod", "name": self._pod, "uid": self._pod_uid}
+            ]
+        status: dict[str, Any] = {
+            "node": self._node,
+            "serviceName": short,
+            "serviceNamespace": namespace,
+        }
+        if protocol == "bgp":
+            status["peers"] = list(detail)
+        else:
+            status["interfaces"] = [{"name": interface} for interface in detail]
+        try:
+            await self._client.create(resource, {"metadata": meta, "spec": {}}, self._namespace)
+        except AlreadyExists:
+            await self._client.patch(resource, name, {"metadata": meta}, self._namespace)
+        await self._client.patch(resource, name, {"status": status}, self._namespace, subresource="status")
+
+    async def _remove(self, intent: Intent) -> None:
+        resource, name = self._object(intent)
+        try:
+            await self._client.delete(resource, name, self._namespace)
+        except NotFound:
+            return
+
+    def _object(self, intent: Intent) -> tuple[Resource, str]:
+        protocol, service = intent
+        # A digest keeps the name legal and unique whatever the lengths; the labels are for people.
+        digest = hashlib.sha256(f"{self._node} {service}".encode()).hexdigest()[:16]
+        if protocol == "bgp":
+            return SERVICE_BGP_STATUSES, f"bgp-{digest}"
+        return SERVICE_L2_STATUSES, f"l2-{digest}"
+
+    def announced(self, service: str, uid: str, protocol: str) -> None:
+        """The event that users know, once per change instead of once per pass."""
+        namespace, _, name = service.partition("/")
+        words = f'announcing from node "{self._node}" with protocol "{protocol}"'
+        self._emit(Reference(SERVICES, name, namespace, uid), "Normal", "nodeAssigned", words)
+
+
+def label(text: str) -> str:
+    """A label value has at most 63 characters; a longer name is cut (the status has it whole)."""
+    return text[:63].rstrip("-._")
