@@ -35,6 +35,7 @@ from metalbgp.cluster.errors import (
     BadAnswer,
     Refused,
     ServerError,
+    Silent,
     Timeout,
     TooMany,
     Unauthorized,
@@ -176,6 +177,7 @@ class Client:
             query["resourceVersion"] = resource_version
         what = f"WATCH {resource.words(namespace)}"
         timeout = aiohttp.ClientTimeout(total=None, sock_connect=self._timeout, sock_read=stall)
+        opened = False
         try:
             async with self._session().get(
                 self._url(f"{resource.path(namespace)}?{urlencode(query)}"),
@@ -187,13 +189,16 @@ class Client:
             ) as response:
                 if response.status != 200:
                     raise self._refused(what, response, await response.read())
+                opened = True
                 async for line in _lines(response.content, what):
                     event = _parse(line, what)
                     if event.type == "ERROR":
                         raise error_event(what, event.object)
                     yield event
         except TimeoutError as error:
-            raise Timeout(what, f"nothing was heard for {stall:g} s") from error
+            if opened:
+                raise Silent(what, f"nothing was heard for {stall:g} s") from error
+            raise Timeout(what, f"not opened: {error}") from error
         except (aiohttp.ClientError, OSError) as error:
             raise Unreachable(what, f"{type(error).__name__}: {error}") from error
 

@@ -7,7 +7,8 @@ ClusterError
 ├── AccessError            no usable credentials or server address (access.py)
 ├── NotLeading             the fence: this process may not write (election.py)
 ├── Unreachable            no answer; whether a write happened is unknown
-│   └── Timeout            ... within the time given, or a watch that fell silent
+│   └── Timeout            ... within the time given
+│       └── Silent         a watch was opened, then nothing came: not even a bookmark
 ├── BadAnswer              an answer that is not the API server's (a proxy's HTML, broken JSON)
 ├── WatchFailed            an ERROR event that is not 410: the view must be listed again
 └── Refused                the API server said no; has `status`, `reason`, `retry_after`
@@ -49,6 +50,10 @@ class Unreachable(ClusterError):
 
 class Timeout(Unreachable):
     remedy = "the API server is slow or the connection is dead; it is tried again"
+
+
+class Silent(Timeout):
+    remedy = "the connection is half-open, or the server has less history than we saw"
 
 
 class BadAnswer(ClusterError):

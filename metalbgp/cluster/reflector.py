@@ -26,7 +26,16 @@ from msgspec import Raw, Struct
 from metalbgp import logs
 from metalbgp.cluster.backoff import Backoff, Random
 from metalbgp.cluster.client import STALL, Client, Sleep
-from metalbgp.cluster.errors import BadAnswer, BadRequest, ClusterError, Gone, Invalid, Refused, WatchFailed
+from metalbgp.cluster.errors import (
+    BadAnswer,
+    BadRequest,
+    ClusterError,
+    Gone,
+    Invalid,
+    Refused,
+    Silent,
+    WatchFailed,
+)
 from metalbgp.cluster.resources import Resource
 
 T = TypeVar("T")
@@ -143,6 +152,7 @@ class Reflector(Generic[T]):
         self._broken: set[str] = set()  # keys whose latest version could not be read
         self._resume = ""  # where to go on watching; "": list
         self._by_pages = False  # the server refused a watch list
+        self._heard = False  # something came over the latest connection
         self._believe = False  # the next list is taken as it is
         self._alive_at: float | None = None
         self._synced = asyncio.Event()
@@ -184,7 +194,9 @@ class Reflector(Generic[T]):
 
     def _learn(self, error: ClusterError) -> float:
         """Take the error in; returns the seconds to wait on top of the backoff."""
-        relist = isinstance(error, Gone | WatchFailed)
+        # A server restored from a backup is behind the version we ask for: it waits for it, without a word.
+        behind = isinstance(error, Silent) and not self._heard
+        relist = behind or isinstance(error, Gone | WatchFailed)
         if relist:
             self._resume = ""
         if isinstance(error, BadRequest | Invalid) and self._give_way(error):
@@ -226,6 +238,7 @@ class Reflector(Generic[T]):
         await self._complete(seen, version)
 
     async def _watch(self) -> None:
+        self._heard = False
         seen: set[str] | None = None if self._resume else set()  # a set while the initial events come
         events = self._client.watch(
             self.resource,
@@ -240,6 +253,7 @@ class Reflector(Generic[T]):
         async with aclosing(events):
             async for event in events:
                 self._alive_at = self._clock()
+                self._heard = True
                 if event.type == "BOOKMARK":
                     meta = _bookmark(event.object)
                     if seen is not None and _INITIAL_END in (meta.annotations or ()):

@@ -354,6 +354,14 @@ async def test_a_half_open_connection_is_noticed(server: Server) -> None:
         assert server.requests[1].watches_from == "5"
 
 
+async def test_a_server_with_less_history_than_we_saw_is_listed_again(server: Server) -> None:
+    """Seen on 1.36: a watch from a version that a restore undid is accepted, and then silent for ever."""
+    script = (watch(*LIST), watch(then="hang"), watch(added("a", 1), synced(2), then="hang"))
+    async with view(server, *script, stall=0.1) as seen:
+        await seen.becomes({"default/a": "red"})
+        assert [asked.watches_from for asked in server.requests[:3]] == [None, "5", None]
+
+
 async def test_a_server_that_is_away_is_trouble_with_words_and_grows_the_age(server: Server) -> None:
     now = [100.0]
     async with view(server, watch(*LIST), clock=lambda: now[0]) as seen:
