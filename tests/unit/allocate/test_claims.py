@@ -1,0 +1,94 @@
+"""A 409, and contradictions at start: each pair of facts has one verdict (contracts.md, Claiming)."""
+
+from collections.abc import Callable
+
+from metalbgp.allocate.claims import Busy, Join, Lost, Ours, TakeOver, adopt, judge
+from metalbgp.allocate.taken import use_of
+from metalbgp.model.reasons import AddressTaken, NotShared, PortTaken
+from metalbgp.model.services import Endpoints, Service
+from metalbgp.model.virtualips import VirtualIP
+from metalbgp.plan.plan import plan
+from tests.values import PRODUCTION, configuration, ports, service, vip
+
+ADDRESS = "10.252.252.100"
+
+
+def living(*services: Service) -> Callable[[str], str | None]:
+    return {one.key: one.uid for one in services}.get
+
+
+def claim(*services: Service, phase: str = "bound", **fields: str) -> VirtualIP:
+    holders = {one.key: plan(one, Endpoints(), PRODUCTION, configuration()) for one in services}
+    return vip(ADDRESS, holders, phase=phase, **fields)
+
+
+def test_our_uid_makes_it_ours_in_every_phase() -> None:
+    own = service()
+    for phase in ("bound", "releasing", "cooling"):
+        assert judge(own, claim(own, phase=phase), living(own)) == Ours(claim(own, phase=phase))
+
+
+def test_a_claim_of_a_gone_service_goes_to_the_living_one_of_that_name() -> None:
+    own, gone = service(uid="new"), service(uid="old")
+    assert judge(own, claim(gone), living(own)) == TakeOver(claim(gone), instead_of="old")
+
+
+def test_an_old_view_of_ourselves_takes_nothing_from_our_successor() -> None:
+    old, successor = service(uid="old"), service(uid="new")
+    assert isinstance(judge(old, claim(successor), living(successor)), Busy)
+
+
+def test_a_compatible_sharer_joins_and_an_incompatible_one_takes_the_next() -> None:
+    first = service("web/one", sharing_key="k")
+    second = service("web/two", sharing_key="k", ports=ports(443))
+    third = service("web/three", sharing_key="k")
+    found = claim(first)
+    assert judge(second, found, living(first, second)) == Join(found)
+    assert judge(third, found, living(first, third)) == Busy(
+        PortTaken(address=ADDRESS, port=80, protocol="TCP", holder="web/one")
+    )
+    assert judge(service("web/four"), found, living(first)) == Busy(
+        NotShared(address=ADDRESS, holder="web/one", why="key")
+    )
+
+
+def test_nobody_joins_what_is_being_released_or_reserved() -> None:
+    first = service("web/one", sharing_key="k")
+    second = service("web/two", sharing_key="k", ports=ports(443))
+    for phase in ("releasing", "cooling", "reserved"):
+        assert isinstance(judge(second, claim(first, phase=phase), living(first, second)), Busy)
+    assert isinstance(judge(second, claim(phase="reserved"), living(second)), Busy)
+
+
+def test_a_claim_of_another_installation_is_never_ours() -> None:
+    own = service()
+    verdict = judge(own, claim(own, installation="other"), living(own), installation="metallb-system")
+    assert verdict == Busy(AddressTaken(address=ADDRESS, holder="installation other"))
+
+
+def test_at_start_claims_come_before_statuses_and_the_oldest_keeps() -> None:
+    young = service("web/young", created="2026-03-01T00:00:00Z", ingress=(ADDRESS,))
+    old = service("web/old", created="2026-01-01T00:00:00Z", ingress=(ADDRESS,))
+    taken, lost = adopt([], [young, old])
+    assert taken.holders(ADDRESS) == (use_of(old),)
+    assert [one.service for one in lost] == ["web/young"]
+    taken, lost = adopt([claim(young)], [young, old])
+    assert taken.holders(ADDRESS) == (use_of(young),)
+    assert lost == (Lost("web/old", ADDRESS, AddressTaken(address=ADDRESS, holder="web/young")),)
+
+
+def test_at_start_sharers_that_became_incompatible_while_nobody_looked_part() -> None:
+    one = service("web/one", sharing_key="k", created="2026-01-01T00:00:00Z")
+    two = service("web/two", sharing_key="k", created="2026-02-01T00:00:00Z", ports=ports(443))
+    found = claim(one, two)
+    changed = service("web/two", sharing_key="k", created="2026-02-01T00:00:00Z")
+    taken, lost = adopt([found], [one, changed])
+    assert taken.holders(ADDRESS) == (use_of(one),)
+    assert [one.service for one in lost] == ["web/two"]
+
+
+def test_an_address_kept_for_a_service_is_taken_for_all_others() -> None:
+    own = service()
+    taken, _ = adopt([claim(own, phase="cooling")], [])
+    assert taken.conflict(ADDRESS, use_of(own)) is None
+    assert taken.conflict(ADDRESS, use_of(service("web/other"))) is not None
