@@ -6,7 +6,7 @@
 
 In:  an object by reference, Normal or Warning, a reason (a stable word), a message (a sentence).
 Out: core/v1 Events. The same words on the same object are one Event whose count grows, also across restarts
-     (its name is made of them), and are sent at most once a `pace`; what cannot be sent is counted and dropped.
+     (its name is made of them), and are sent at most once a `pace`; what cannot be sent is dropped.
 Elsewhere: whether something is news at all is decided by the caller: on changes, never on passes.
 The component names are the ones that users' habits and alerts know: metallb-controller, metallb-speaker.
 """
@@ -24,13 +24,16 @@ from msgspec import Struct
 from metalbgp import logs
 from metalbgp.cluster.client import Client
 from metalbgp.cluster.election import Now, micro_time, utc_now
-from metalbgp.cluster.errors import AlreadyExists, ClusterError, NotFound
+from metalbgp.cluster.errors import AlreadyExists, NotFound
 from metalbgp.cluster.resources import EVENTS, Reference
 from metalbgp.model.reasons import Reason
 
 LONGEST_REASON = 128  # core/v1 refuses longer ones
 LONGEST_MESSAGE = 1024
 REMEMBERED = 20_000  # words on objects, so that repeats are known as such
+
+
+Later = Callable[[float, Callable[[], None]], object]  # after so many seconds, do
 
 
 class _Told(Struct):
@@ -45,6 +48,7 @@ class _Told(Struct):
     count: int = 0  # as far as we know; 0 also when another life of this process said it before
     unsent: int = 0
     sent_at: float = float("-inf")
+    scheduled: bool = False
 
 
 class _Counted(Struct):
@@ -63,6 +67,7 @@ class EventRecorder:
         workers: int = 2,  # few: events must not stand in the way of addresses
         clock: Callable[[], float] = time.monotonic,
         now: Now = utc_now,
+        later: Later = lambda seconds, do: asyncio.get_running_loop().call_later(seconds, do),
     ) -> None:
         self.dropped = 0
         self._client = client
@@ -72,6 +77,7 @@ class EventRecorder:
         self._workers = workers
         self._clock = clock
         self._now = now
+        self._later = later
         self._told: OrderedDict[str, _Told] = OrderedDict()
         self._queue: asyncio.Queue[_Told] = asyncio.Queue(waiting)
 
@@ -103,8 +109,12 @@ class EventRecorder:
         while len(self._told) > REMEMBERED:
             self._told.popitem(last=False)
         told.unsent += 1
-        if told.unsent == 1 or self._clock() - told.sent_at >= self._pace:
+        wait = told.sent_at + self._pace - self._clock()
+        if wait <= 0:
             self._enqueue(told)
+        elif not told.scheduled:  # said a moment ago: this and what follows goes out as one
+            told.scheduled = True
+            self._later(wait, lambda: self._enqueue(told))
 
     def explain(self, reference: Reference, type_: str, reason: Reason) -> None:
         """The class name is the Event's reason, its words and remedy the message."""
@@ -113,8 +123,7 @@ class EventRecorder:
         self.emit(reference, type_, reason.name, words)
 
     def _enqueue(self, told: _Told) -> None:
-        if self._clock() - told.sent_at < self._pace:
-            return  # said a moment ago: counted, and sent with a later repeat
+        told.scheduled = False
         try:
             self._queue.put_nowait(told)
             told.sent_at = self._clock()
@@ -134,7 +143,7 @@ class EventRecorder:
             told = await self._queue.get()
             try:
                 await self._send(told)
-            except ClusterError as error:
+            except Exception as error:  # whatever it is, an Event is not worth a disturbance
                 self._drop(told, str(error))
             finally:
                 self._queue.task_done()
