@@ -16,8 +16,8 @@ from metalbgp import logs
 Interfaces = tuple[str, ...] | None  # None: every fit one
 Told = dict[str, Interfaces]
 
-AGAIN_AFTER: Final = 0.2
-AGAIN_AT_MOST: Final = 2.0
+AGAIN_AFTER: Final = 0.05  # a reflex that died answers nobody until we are back
+AGAIN_AT_MOST: Final = 1.0
 LONGEST: Final = 1 << 24  # a state line of very many addresses
 
 

@@ -21,10 +21,9 @@ from metalbgp.l2.edge import Edge, text
 from metalbgp.l2.links import EXCLUDED, excluded
 from metalbgp.reflex import messages, privileges
 
-FUSE: Final = (
-    200_000  # µs of CPU without blocking once: a loop gone wrong in a realtime class would eat its core
-)
-BREATH: Final = 0.05  # after so long without having slept, sleep 1 ms, flood or not: it resets the fuse
+FUSE: Final = 200_000  # µs of CPU without blocking once: a loop gone wrong would eat its core for ever
+WINDOW: Final = 0.01  # seconds over which the share of a core is measured
+SHARE: Final = 0.5  # of a core, at most: a flood must not take it from everybody else, nor blow the fuse
 TELL_EVERY: Final = 0.05  # states to the agent at most so often
 CONNECTIONS: Final = 16
 
@@ -75,7 +74,7 @@ class Process:
         self._stopping = False
         self._tell_at: float | None = None
         self._told_at = 0.0
-        self._slept_at = 0.0
+        self._window = time.monotonic(), time.process_time()
         self._alarm = _signals()
         for descriptor in (self._edge.fileno(), self._listener.fileno(), self._alarm.fileno()):
             self._poll.register(descriptor, select.EPOLLIN)
@@ -96,17 +95,22 @@ class Process:
         self._path.unlink(missing_ok=True)
 
     def _wait(self) -> list[tuple[int, int]]:
-        """Sleep until something is to do; in a flood, sleep a millisecond all the same now and then."""
-        before = time.monotonic()
-        if before - self._slept_at > BREATH:
-            select.select([], [], [], 0.001)
-            self._slept_at = before = time.monotonic()
-        due = self._edge.deadline if self._tell_at is None else min(self._edge.deadline, self._tell_at)
-        ready = self._poll.poll(max(0.0, due - before))
+        """Sleep until something is to do."""
         now = time.monotonic()
-        if now - before > 0.0005:  # so long, that was sleep
-            self._slept_at = now
-        return ready
+        if now - self._window[0] > WINDOW:
+            self._breathe(now)
+            now = time.monotonic()
+        due = self._edge.deadline if self._tell_at is None else min(self._edge.deadline, self._tell_at)
+        return self._poll.poll(max(0.0, due - now))
+
+    def _breathe(self, now: float) -> None:
+        """Whoever used more than the share sleeps until it was no more than that."""
+        used = time.process_time()
+        rest = (used - self._window[1]) / SHARE - (now - self._window[0])
+        if rest > 0:
+            select.select([], [], [], min(rest, WINDOW))
+            now = time.monotonic()
+        self._window = now, used
 
     def _edge_ran(self, changed: bool) -> None:
         if changed and self._tell_at is None:
@@ -199,6 +203,8 @@ class Process:
             logs.warn("agent-gone", duties=len(self._edge.machine.duties))
 
     def _state(self) -> dict[str, Any]:
+        """What is in force: what was said before is done first, so an answer proves it."""
+        self._edge_ran(self._edge.run())
         machine, now = self._edge.machine, time.monotonic()
         return {
             "realtime": self._granted,
