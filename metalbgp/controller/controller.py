@@ -232,7 +232,7 @@ class Controller:
     # ------------------------------------------------------------------ life
 
     async def run(self, elector_leads: Callable[[], Any]) -> None:
-        """Keep the views until cancelled. `elector_leads` is awaited: True when leading begins, False when it ends."""
+        """Until cancelled. `elector_leads()` answers True when leading begins and False when it ends."""
         async with asyncio.TaskGroup() as group:
             for reflector, handle in self._reflectors:
                 group.create_task(reflector.run(handle))
@@ -277,7 +277,9 @@ class Controller:
         for key in inventory.orphans():
             self.queue.add(f"service:{key}", first=True)
         await self.queue.idle()
-        for service in sorted(inventory.services.values(), key=lambda service: (service.created, service.key)):
+        for service in sorted(
+            inventory.services.values(), key=lambda service: (service.created, service.key)
+        ):
             self.queue.add(f"service:{service.key}")
 
     @property

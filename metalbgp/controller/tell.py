@@ -60,7 +60,7 @@ class Tell:
                 service,
                 "Warning",
                 "deprecatedAnnotation",
-                f"{', '.join(service.deprecated_annotations)}: still honoured; the current prefix is metallb.io/",
+                f"{', '.join(service.deprecated_annotations)}: honoured; the current prefix is metallb.io/",
             )
 
     def refused(self, service: Service, reason: NoAddress) -> None:

@@ -1,275 +1,173 @@
-"""The agent: watches what this node shall announce, tells the parent and the reflex, and reports.
+"""The agent's process: options, statuses, health, and what SIGTERM means.
 
-In:  VirtualIPs (bound and releasing), the SpeakerConfiguration, the own Node, one Secret. Nothing else.
-Out: differences to the parent (routes) and the reflex (L2 duties); statuses, metrics, health.
-Elsewhere: what is wanted is announcer.py; what became of it is record.py; objects are status.py.
-
-It may die at any moment: the parent keeps routes and sessions, the reflex keeps answering, and the journal
-that opens the next connection says where the parent stands. Until the views are complete nothing is said,
-so a speaker that knows nothing withdraws nothing.
+In:  environment of the DaemonSet (node, pod, namespace), MetalLB's flags where they mean something here.
+Out: exit code 0 after SIGTERM; before that one question to the API server, a second long at most: does the
+     DaemonSet still want this node? If not, routes must go even where graceful restart was negotiated.
+Elsewhere: what is announced is loop.py; the parent (parent.py) starts this process and survives it.
 """
 
+import argparse
 import asyncio
-import base64
-import contextlib
-import time
-from collections.abc import Callable
+import os
+import signal
+import socket
+from collections.abc import Mapping
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 import msgspec
-from msgspec import Raw, Struct
 
-from metalbgp import logs
-from metalbgp.cluster import decode
+from metalbgp import logs, web
+from metalbgp.cluster.access import find
 from metalbgp.cluster.client import Client
-from metalbgp.cluster.reflector import Broken, Changed, HeldBack, Reflector, Removed
-from metalbgp.cluster.resources import NODES, SECRETS, SPEAKER_CONFIGURATIONS, VIRTUAL_IPS
-from metalbgp.config import compiled, virtualip
-from metalbgp.model.virtualips import VirtualIP
-from metalbgp.reflex.client import ReflexClient
-from metalbgp.speaker.announcer import Announcer, Changes
-from metalbgp.speaker.link import ParentLink
-from metalbgp.speaker.metrics import SpeakerMetrics
-from metalbgp.speaker.record import Record
-from metalbgp.speaker.snapshot import Snapshots
+from metalbgp.cluster.errors import ClusterError, NotFound
+from metalbgp.cluster.events import EventRecorder
+from metalbgp.cluster.names import own_namespace
+from metalbgp.cluster.resources import DAEMON_SETS
+from metalbgp.model.report import NodeReport
+from metalbgp.speaker.loop import Agent, Options
+from metalbgp.speaker.record import services_of
+from metalbgp.speaker.status import Detail, Intent, Status
 
-SECRET = "metalbgp-speaker"  # noqa: S105  # the name of the Secret that the controller fills, not its words
-DOUBT = 5.0  # seconds to keep announcing an address whose claim vanished without having been released
-PATIENCE = 5.0  # seconds for the API server to answer before the snapshot of the last run is used
+DAEMON_SET = "speaker"
+ASK = 1.0  # seconds
 
 
-class Options(Struct, frozen=True):
-    node: str
-    namespace: str
-    installation: str
-    run_dir: Path
+def parse(arguments: list[str] | None = None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="metalbgp-speaker", description=__doc__)
+    add = parser.add_argument
+    add("--kubeconfig", default="", help="outside a pod")
+    add("--namespace", default=own_namespace())
+    add("--installation", default="")
+    add("--node-name", default=os.environ.get("METALBGP_NODE_NAME") or os.environ.get("METALLB_NODE_NAME"))
+    add("--pod-name", default=os.environ.get("METALBGP_POD_NAME", socket.gethostname()))
+    add("--pod-uid", default=os.environ.get("METALBGP_POD_UID", ""))
+    add("--port", type=int, default=9120, help="metrics; 0: off")
+    add("--health-probe-port", type=int, default=17473, help="readiness, on the loopback address")
+    add("--run-dir", type=Path, default=Path(os.environ.get("METALBGP_RUN", "/run/metalbgp")))
+    add("--log-level", default="info", choices=["all", "debug", "info", "warn", "error", "none"])
+    options = parser.parse_args(arguments)
+    if not options.node_name:
+        parser.error("--node-name is required: set METALBGP_NODE_NAME from spec.nodeName")
+    return options
 
 
-class Agent:
-    def __init__(self, client: Client, options: Options) -> None:
-        self._options = options
-        self.announcer = Announcer()
-        self.record = Record(options.node)
-        self.metrics = SpeakerMetrics(self.snapshot_for_metrics)
-        self.link = ParentLink(options.run_dir / "parent.sock", self._on_parent)
-        self.reflex = ReflexClient(options.run_dir / "reflex.sock", on_conflict=self._on_conflict)
-        self.changed = asyncio.Event()  # statuses are due
-        self.speaking = False  # the views are complete, or the snapshot stands in for them
-        self._snapshots = Snapshots(options.run_dir / "snapshot.json")
-        self._doubtful: dict[str, asyncio.TimerHandle] = {}
-        self._asked: dict[tuple[str, str], float] = {}  # route → when its change was asked for
-        mine = f"metalbgp.io/installation={options.installation}"
-        self.vips: Reflector[VirtualIP] = Reflector(
-            client,
-            VIRTUAL_IPS,
-            virtualip.decode,
-            label_selector=f"{mine},metalbgp.io/phase in (bound,releasing)",
-            spread=2.0,
+async def run(options: argparse.Namespace) -> None:
+    client = Client(find(options.kubeconfig), user_agent="metalbgp-speaker")
+    recorder = EventRecorder(client, "metallb-speaker", instance=options.node_name)
+    agent = Agent(
+        client,
+        Options(
+            node=options.node_name,
+            namespace=options.namespace,
+            installation=options.installation or options.namespace,
+            run_dir=options.run_dir,
+        ),
+    )
+
+    def report() -> NodeReport:
+        return agent.record.report(
+            agent.announcer,
+            str((agent.reflex.state or {}).get("realtime", "")),
+            pod=options.pod_name,
+            version=version(),
+            updated=now(),
+            ready=not agent.ready(),
         )
-        self._views: list[tuple[Reflector[Any], Callable[[Any], None]]] = [
-            (self.vips, self._on_vip),
-            (
-                Reflector(
-                    client,
-                    SPEAKER_CONFIGURATIONS,
-                    compiled.decode,
-                    namespace=options.namespace,
-                    field_selector=f"metadata.name={options.installation}",
-                ),
-                self._on_configuration,
-            ),
-            (
-                Reflector(client, NODES, decode.node, field_selector=f"metadata.name={options.node}"),
-                self._on_node,
-            ),
-            (
-                Reflector(
-                    client,
-                    SECRETS,
-                    passwords,
-                    namespace=options.namespace,
-                    field_selector=f"metadata.name={SECRET}",
-                ),
-                self._on_secret,
-            ),
-        ]
 
-    # ------------------------------------------------------------------ views
-
-    def _on_vip(self, event: Any) -> None:
-        match event:
-            case Changed(new=vip):
-                if (timer := self._doubtful.pop(vip.address, None)) is not None:
-                    timer.cancel()
-                self._tell(self.announcer.set_vip(vip.address, vip))
-            case Removed(old=vip) if vip is not None:
-                if vip.phase == "bound":
-                    logs.warn("claim-vanished", address=vip.address, wait=DOUBT)
-                    loop = asyncio.get_running_loop()
-                    self._doubtful[vip.address] = loop.call_later(DOUBT, self._drop, vip.address)
-                else:
-                    self._drop(vip.address)
-            case _:
-                self._on_other(event)
-
-    def _drop(self, address: str) -> None:
-        self._doubtful.pop(address, None)
-        self._tell(self.announcer.set_vip(address, None))
-
-    def _on_configuration(self, event: Any) -> None:
-        match event:
-            case Changed(new=configuration):
-                logs.log("configuration", sequence=configuration.sequence, peers=len(configuration.peers))
-                self.metrics.config_loaded.set(1)
-                self._tell(self.announcer.set_configuration(configuration))
-            case Removed():
-                logs.warn("configuration-deleted", keeps="the last one")
-            case _:
-                self._on_other(event)
-
-    def _on_node(self, event: Any) -> None:
-        match event:
-            case Changed(old=old, new=node):
-                if old is None or msgspec.structs.replace(old, uid=node.uid) != node:
-                    self._tell(self.announcer.set_node(node))
-            case Removed():
-                logs.warn("node-deleted", keeps="the last one")
-            case _:
-                self._on_other(event)
-
-    def _on_secret(self, event: Any) -> None:
-        match event:
-            case Changed(new=found):
-                self._tell(self.announcer.set_passwords(found))
-            case Removed():
-                logs.warn("secret-deleted", keeps="the last passwords")
-            case _:
-                self._on_other(event)
-
-    def _on_other(self, event: Any) -> None:
-        match event:
-            case Broken(key=key, error=error):
-                self.metrics.update_errors.inc()
-                logs.error("unreadable-object", key=key, error=error)
-            case HeldBack(missing=missing, known=known, delay=delay):
-                logs.error("list-held-back", missing=missing, known=known, again_in=delay)
-            case _:
-                pass
-
-    # ------------------------------------------------------------------ telling
-
-    def _tell(self, changes: Changes) -> None:
-        self.metrics.updates.inc()
-        if not self.speaking:
-            return
-        if changes.neighbors is not None:
-            self.link.neighbors([msgspec.to_builtins(one) for one in changes.neighbors])
-        now = time.monotonic()
-        for peer, prefix, attributes in changes.wants:
-            self._asked[peer, prefix] = now
-            self.record.want(peer, prefix, attributes)
-        self.link.want(
-            (peer, prefix, None if attributes is None else msgspec.to_builtins(attributes))
-            for peer, prefix, attributes in changes.wants
-        )
-        if changes.duties:
-            self._set_duties()
-        self.changed.set()
-        self._snapshots.due()
-
-    def _set_duties(self) -> None:
-        self.reflex.set_duties({duty.address: duty.interfaces for duty in self.announcer.table.duties()})
-
-    def _on_parent(self, message: dict[str, Any]) -> None:
-        """The journal first, then what changes in it."""
-        if "journal" in message:
-            self.record.journal(message["journal"])
-            if self.speaking:
-                self._settle()
-        for route in message.get("routes", ()):
-            self.record.route(*route)
-            asked = self._asked.pop((route[0], route[1]), None) if route[2] == "confirmed" else None
-            if asked is not None:
-                self.metrics.to_wire.observe(time.monotonic() - asked)
-        if "session" in message:
-            self.record.session(message["session"])
-        if "problem" in message:
-            self.record.problem(message["problem"])
-        self.changed.set()
-
-    def _settle(self) -> None:
-        """Compare everything wanted with what the parent was told, and say the difference."""
-        self._tell(self.announcer.against_journal(self.record.told()))
-
-    def _on_conflict(self, conflict: dict[str, Any]) -> None:
-        logs.warn("address-conflict", **conflict)
-        self.changed.set()
-
-    # ------------------------------------------------------------------ life
-
-    async def run(self) -> None:
-        self.reflex.start()
-        async with asyncio.TaskGroup() as group:
-            for reflector, handle in self._views:
-                group.create_task(reflector.run(handle))
-            group.create_task(self.link.run())
-            group.create_task(self._begin())
-            group.create_task(self._snapshots.keep(self.announcer))
-
-    async def _begin(self) -> None:
-        """Speak once the views are complete, or once the API server had its time and a snapshot stands in."""
-        synced = asyncio.gather(*(reflector.wait_synced() for reflector, _ in self._views))
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(asyncio.shield(synced), PATIENCE)
-        if not self.synced and self._snapshots.restore(self.announcer):
-            logs.warn("from-snapshot", age=round(self._snapshots.age), why="the API server does not answer")
-            self._speak()
-        await synced
-        known = {vip.address for vip in self.vips.values.values()}
-        for address in self.announcer.vips.keys() - known:  # the snapshot knew them, the API server does not
-            self._drop(address)
-        while self.announcer.configuration is None:
-            await asyncio.sleep(0.05)  # no controller has written one yet; nothing can be announced
-        self._speak()
-
-    def _speak(self) -> None:
-        if not self.speaking:
-            self.speaking = True
-            logs.log("speaking", addresses=len(self.announcer.vips))
-        self._settle()
-        self._set_duties()
-
-    @property
-    def synced(self) -> bool:
-        return all(reflector.synced for reflector, _ in self._views)
-
-    @property
-    def view_age(self) -> float:
-        """Seconds since the API server was last heard."""
-        return self.vips.age
-
-    def ready(self) -> str:
-        """"" when ready: the configuration is there and the child runs; a router that is down is no reason."""
-        if self.announcer.configuration is None:
-            return "no SpeakerConfiguration yet: does a controller run?"
-        if not self.speaking:
-            return "the views are not complete yet"
-        if not self.link.connected:
-            return "no connection to the parent"
-        return "" if self.record.child_runs else "ExaBGP does not run"
-
-    def snapshot_for_metrics(self) -> Any:
-        return self.record.snapshot(self.announcer, self.reflex.state, self.view_age)
+    status = Status(
+        client,
+        recorder.emit,
+        node=options.node_name,
+        pod=options.pod_name,
+        pod_uid=options.pod_uid,
+        namespace=options.namespace,
+        report=report,
+        intents=lambda: intents(agent),
+        now=now,
+    )
+    registry = agent.metrics.registry
+    servers = [await web.serve(options.health_probe_port, registry, agent.ready, "127.0.0.1")]
+    if options.port:
+        servers.append(await web.serve(options.port, registry, agent.ready))
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    work = [
+        asyncio.create_task(agent.run(), name="agent"),
+        asyncio.create_task(recorder.run(), name="events"),
+        asyncio.create_task(status.run(agent.changed), name="status"),
+    ]
+    stopping = asyncio.create_task(stop.wait())
+    logs.log("started", node=options.node_name, namespace=options.namespace)
+    await asyncio.wait([*work, stopping], return_when=asyncio.FIRST_COMPLETED)
+    failed = [task for task in work if task.done() and not task.cancelled()]
+    if stop.is_set() and await must_drain(client, options):
+        logs.log("draining", why="the DaemonSet no longer wants a speaker here")
+        agent.link.drain()
+    for task in work:
+        task.cancel()
+    await asyncio.gather(*work, return_exceptions=True)
+    for server in servers:
+        await server.cleanup()
+    await client.close()
+    logs.log("stopped")
+    for task in failed:
+        task.result()
 
 
-def passwords(raw: Raw) -> dict[str, str]:
-    """Passwords by peer name, base64, from the Secret that the controller fills (keys `peer.NAME`)."""
-    found = decode.secret(raw)
-    return {
-        key.removeprefix("peer."): base64.b64encode(word).decode()
-        for key, word in found.data.items()
-        if key.startswith("peer.")
-    }
+def intents(agent: Agent) -> Mapping[Intent, Detail]:
+    """What this node means to announce, by Service: sorted peers, or interfaces (all: none listed)."""
+    found: dict[Intent, set[str]] = {}
+    for route, why in agent.announcer.table.routes():
+        for service in why.services:
+            found.setdefault(("bgp", service), set()).add(route.peer)
+    for duty in agent.announcer.table.duties():
+        for service in services_of(agent.announcer, duty.address):
+            found.setdefault(("layer2", service), set()).update(duty.interfaces or ())
+    return {intent: tuple(sorted(detail)) for intent, detail in found.items()}
 
 
+class _Meta(msgspec.Struct):
+    deletionTimestamp: str | None = None
+
+
+class _DaemonSet(msgspec.Struct):
+    metadata: _Meta
+
+
+async def must_drain(client: Client, options: argparse.Namespace) -> bool:
+    """Whether this speaker does not come back. No answer means that it does: restarts are the common case."""
+    try:
+        async with asyncio.timeout(ASK):
+            answer = await client.get(DAEMON_SETS, DAEMON_SET, options.namespace)
+    except NotFound:
+        return True
+    except (ClusterError, TimeoutError):
+        return False
+    return msgspec.json.decode(answer, type=_DaemonSet).metadata.deletionTimestamp is not None
+
+
+def version() -> str:
+    from importlib.metadata import PackageNotFoundError
+    from importlib.metadata import version as installed
+
+    try:
+        return installed("metalbgp")
+    except PackageNotFoundError:
+        return "dev"
+
+
+def now() -> str:
+    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def main() -> None:
+    options = parse()
+    logs.setup("agent", options.log_level)
+    asyncio.run(run(options))
+
+
+if __name__ == "__main__":
+    main()

@@ -89,6 +89,6 @@ def _has(node: Node, peer: Peer) -> bool:
 
 
 def router_id(node: Node) -> str:
-    """The node's first IPv4 address; without one, a number made from its name (RFC 6286: unique in the AS)."""
+    """The node's first IPv4 address; without one, a number made from its name (RFC 6286: any unique one)."""
     ipv4 = next((address for address in node.addresses if family(address) == 4), None)
     return ipv4 or from_int(4, zlib.crc32(node.name.encode()) | 1)

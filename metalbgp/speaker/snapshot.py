@@ -1,4 +1,4 @@
-"""What the agent last knew, on the pod's in-memory disk: it announces that when it starts without an API server.
+"""What the agent last knew, on the pod's in-memory disk: announced when it starts without an API server.
 
 In:  the Announcer. Out: one file, 0600, written at most every few seconds and replaced whole.
 Elsewhere: it outlives a restart of the container, not of the pod (emptyDir); graceful restart covers that.

@@ -29,7 +29,9 @@ from metalbgp.config import nodestate
 from metalbgp.model.report import NodeReport
 
 PACE = 5.0  # seconds between two NodeStates (contracts.md)
-INTENTS = 200  # ServiceBGPStatus and ServiceL2Status objects a node writes at most; beyond it none, and said so
+INTENTS = (
+    200  # ServiceBGPStatus and ServiceL2Status objects a node writes at most; beyond it none, and said so
+)
 
 Intent = tuple[str, str]  # ("bgp" or "layer2", service namespace/name)
 Detail = tuple[str, ...]  # sorted peers, or interfaces
@@ -72,9 +74,9 @@ class Status:
 
     async def _write_report(self) -> None:
         report = self._report()
-        if self._written is not None and msgspec.structs.replace(report, updated="") == msgspec.structs.replace(
-            self._written, updated=""
-        ):
+        if self._written is not None and msgspec.structs.replace(
+            report, updated=""
+        ) == msgspec.structs.replace(self._written, updated=""):
             return
         body = nodestate.encode(report, self._namespace)
         try:
