@@ -3,8 +3,9 @@
 import asyncio
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta, timezone
+from functools import partial
 from typing import Any
 
 import pytest
@@ -38,6 +39,13 @@ class World:
         assert len(writing) <= 1, f"at {self.now}: {writing} may all write"
 
 
+Fault = Callable[[], Awaitable[None]]
+
+
+async def fine() -> None:
+    pass
+
+
 class Leases:
     """The API server's side of one Lease: compare-and-swap, and faults as told for the next request."""
 
@@ -46,15 +54,15 @@ class Leases:
         self.object: dict[str, Any] | None = None
         self.version = 0
         self.holders: list[str | None] = []
-        self.fault: Callable[[], None] = lambda: None  # before the request arrives
-        self.loss: Callable[[], None] = lambda: None  # after it was carried out
+        self.fault: Fault = fine  # before the request arrives
+        self.loss: Fault = fine  # after it was carried out
 
     async def call(self, method: str, path: str, body: Any = None, **_: Any) -> bytes:
         await asyncio.sleep(0)
-        self.fault()
+        await self.fault()
         answer = self._do(method, body)
         self.world.look()
-        self.loss()
+        await self.loss()
         return json.dumps(answer).encode()
 
     def _do(self, method: str, body: Any) -> Any:
@@ -98,6 +106,13 @@ def two() -> tuple[World, Leases, Elector, Elector]:
     return world, leases, elector(world, leases, "a"), elector(world, leases, "b", offset=5000.0)
 
 
+def slow(world: World, seconds: float) -> Fault:
+    async def wait() -> None:
+        world.passes(seconds)
+
+    return wait
+
+
 STEP = st.tuples(
     st.sampled_from([0, 1, 2]),  # who tries
     st.sampled_from(["ok", "lost", "answer lost", "late", "answer late"]),
@@ -106,33 +121,46 @@ STEP = st.tuples(
 )
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(st.lists(STEP, max_size=30))
 def test_never_two_who_may_write_whatever_is_lost_or_late(steps: list[tuple[int, str, float, float]]) -> None:
-    async def play() -> None:
-        world = World()
-        leases = Leases(world)
-        for number in range(3):
-            elector(world, leases, f"e{number}", offset=number * 1000.0)
+    asyncio.run(play(steps))
 
-        def lose() -> None:
-            raise Unreachable("PATCH leases", "reset")
 
-        for who, how, late, pause in steps:
-            leases.fault = leases.loss = lambda: None
-            if how == "lost":
+async def play(steps: list[tuple[int, str, float, float]]) -> None:
+    world = World()
+    leases = Leases(world)
+    for number in range(3):
+        elector(world, leases, f"e{number}", offset=number * 1000.0)
+
+    async def lose() -> None:
+        raise Unreachable("PATCH leases", "reset")
+
+    async def delay(seconds: float, who: int) -> None:
+        """The request of `who` is under way; the others go on meanwhile."""
+        leases.fault = leases.loss = fine
+        until = world.now + seconds
+        while world.now < until:
+            world.passes(min(2.0, until - world.now))
+            for other in world.electors:
+                if other is not world.electors[who]:
+                    await other.attempt()
+                    world.look()
+
+    for who, how, late, pause in steps:
+        leases.fault = leases.loss = fine
+        match how:
+            case "lost":
                 leases.fault = lose
-            elif how == "answer lost":
+            case "answer lost":
                 leases.loss = lose
-            elif how == "late":
-                leases.fault = lambda late=late: world.passes(late)
-            elif how == "answer late":
-                leases.loss = lambda late=late: world.passes(late)
-            await world.electors[who].attempt()
-            world.look()
-            world.passes(pause)
-
-    asyncio.run(play())
+            case "late":
+                leases.fault = partial(delay, late, who)
+            case "answer late":
+                leases.loss = partial(delay, late, who)
+        await world.electors[who].attempt()
+        world.look()
+        world.passes(pause)
 
 
 @settings(max_examples=50, deadline=None)
@@ -177,14 +205,14 @@ async def test_a_leader_that_was_paused_may_write_nothing_more() -> None:
 
 async def test_the_right_counts_from_when_the_renewal_was_sent() -> None:
     world, leases, a, _ = two()
-    leases.loss = lambda: world.passes(4)
+    leases.loss = slow(world, 4)
     await a.attempt()  # GET (4 s), POST (4 s)
     assert a.fence() == RENEW - 4
 
 
 async def test_an_answer_that_is_older_than_the_right_gives_none() -> None:
     world, leases, a, _ = two()
-    leases.loss = lambda: world.passes(11)
+    leases.loss = slow(world, 11)
     await a.attempt()
     assert not a.may_write()
 
@@ -193,7 +221,11 @@ async def test_a_renewal_is_one_request() -> None:
     _, leases, a, _ = two()
     await a.attempt()
     calls: list[int] = []
-    leases.fault = lambda: calls.append(1)
+
+    async def count() -> None:
+        calls.append(1)
+
+    leases.fault = count
     await a.attempt()
     assert len(calls) == 1
 
@@ -220,7 +252,7 @@ async def test_a_leader_that_cannot_reach_the_server_stops_in_time() -> None:
     world, leases, a, _ = two()
     await a.attempt()
 
-    def away() -> None:
+    async def away() -> None:
         raise Timeout("PATCH leases", "no answer")
 
     leases.fault = away
