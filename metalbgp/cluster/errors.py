@@ -128,6 +128,7 @@ _BY_STATUS: dict[int, type[Refused]] = {
 
 class _Cause(Struct, gc=False):
     reason: str | None = None
+    field: str | None = None
     message: str | None = None
 
 
@@ -177,6 +178,8 @@ def _judge(what: str, status: int, told: Status, retry_after: float | None) -> R
     kind = _BY_STATUS.get(status, ServerError if status >= 500 else Refused)
     if status == 409 and reason == "AlreadyExists":
         kind = AlreadyExists
+    elif any(cause.field == "metadata.uid" for cause in details.causes or ()):
+        kind = Conflict  # a patch that names a uid met another object of the same name; the server says 422
     elif reason in ("Expired", "Gone") or _from_the_future(details, why):
         kind = Gone
     if retry_after is None:
