@@ -100,7 +100,12 @@ class Announcer:
         sessions = self._sessions()
         changes = self._changes([self._update(address) for address in tuple(self.vips)])
         still = self.wanted()
-        lost = tuple((*key, None) for key in gone - still.keys() if not self.table.must_stay(key[1]))
+        lost = tuple(
+            (*key, None)
+            for key in gone - still.keys()
+            # Undecided stays; but a peer that is gone takes its session and all its routes with it.
+            if key[0] not in self._name_of or not self.table.must_stay(key[1])
+        )
         told = {(peer, prefix) for peer, prefix, _ in changes.wants}
         # A peer that took another name or address changes keys without changing the table.
         moved = tuple((*key, still[key]) for key in still.keys() - gone - told)

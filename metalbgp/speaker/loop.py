@@ -251,7 +251,7 @@ class Agent:
         return self.vips.age
 
     def ready(self) -> str:
-        """What is missing, "" when ready: configuration and child are there. A router that is down is no reason."""
+        """What is missing; "" when configuration and child are there (a router may be down)."""
         if self.announcer.configuration is None:
             return "no SpeakerConfiguration yet: does a controller run?"
         if not self.speaking:
