@@ -1,0 +1,149 @@
+"""Configuration ↔ the SpeakerConfiguration object (metalbgp.io/v1alpha1, named after the installation).
+
+    decode(bytes | Raw) -> Configuration
+    decode_stored(bytes | Raw) -> Stored               # with uid and resourceVersion, for compare-and-swap
+    encode(configuration, namespace) -> dict           # the body of a POST
+    merge_patch(old, new) -> dict | None               # None: nothing to write
+
+The object is the model written out: camelCase, defaults left out, ranges and communities as people write
+them. One walk over the structs does all kinds, so a new field of model/configuration.py needs no code here,
+only its line in k8s/crds.yaml (a test compares the two).
+"""
+
+import re
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+import msgspec
+from msgspec import Raw, Struct
+from msgspec.structs import fields
+
+from metalbgp.config import jsonpatch
+from metalbgp.model.addresses import range_from_text
+from metalbgp.model.configuration import Configuration
+
+API_VERSION: Final = "metalbgp.io/v1alpha1"
+KIND: Final = "SpeakerConfiguration"
+INSTALLATION: Final = "metalbgp.io/installation"
+
+
+class Stored(Struct, frozen=True):
+    """A Configuration as it stands in the cluster."""
+
+    configuration: Configuration
+    uid: str = ""
+    resource_version: str = ""
+    generation: int = 0
+
+
+class _Meta(Struct, rename="camel"):
+    name: str
+    uid: str = ""
+    resource_version: str = ""
+    generation: int = 0
+
+
+class _Object(Struct):
+    metadata: _Meta
+    spec: dict[str, Any] = {}
+
+
+_decode = msgspec.json.Decoder(_Object).decode
+
+
+def decode_stored(data: bytes | Raw) -> Stored:
+    raw = _decode(data)
+    meta = raw.metadata
+    values = {**_values(raw.spec), "installation": meta.name}
+    return Stored(
+        configuration=msgspec.convert(values, Configuration),
+        uid=meta.uid,
+        resource_version=meta.resource_version,
+        generation=meta.generation,
+    )
+
+
+def decode(data: bytes | Raw) -> Configuration:
+    return decode_stored(data).configuration
+
+
+def encode(configuration: Configuration, namespace: str) -> dict[str, Any]:
+    return {
+        "apiVersion": API_VERSION,
+        "kind": KIND,
+        "metadata": {
+            "name": configuration.installation,
+            "namespace": namespace,
+            "labels": {INSTALLATION: configuration.installation},
+        },
+        "spec": spec(configuration),
+    }
+
+
+def spec(configuration: Configuration) -> dict[str, Any]:
+    """The spec alone. `sequence` always stands in it: 0 is a number, not an absence."""
+    found: dict[str, Any] = _written(configuration)
+    found.pop("installation", None)
+    return {"sequence": configuration.sequence, **found}
+
+
+def merge_patch(old: Configuration, new: Configuration) -> dict[str, Any] | None:
+    patch = jsonpatch.merge_patch(spec(old), spec(new))
+    return None if patch is None else {"spec": patch}
+
+
+# ------------------------------------------------------------------ the walk
+
+Text = tuple[Callable[[Any], Any], Callable[[Any], Any]]
+
+
+def _colons(value: tuple[int, ...]) -> str:
+    return ":".join(map(str, value))
+
+
+def _numbers(text: str) -> list[int]:
+    return [int(part) for part in text.split(":")]
+
+
+def _each(there: Callable[[Any], Any], back: Callable[[Any], Any]) -> Text:
+    return (lambda values: [there(one) for one in values]), (lambda texts: [back(one) for one in texts])
+
+
+# Fields (by the model's name) that people write otherwise than a struct would.
+SPECIAL: Final[Mapping[str, Text]] = {
+    "ranges": _each(str, lambda text: msgspec.to_builtins(range_from_text(text))),
+    "communities": _each(_colons, _numbers),
+    "large_communities": _each(_colons, _numbers),
+    "labels": (dict, lambda labels: sorted(labels.items())),
+}
+
+
+def camel(name: str) -> str:
+    first, *rest = name.split("_")
+    return first + "".join(word.capitalize() for word in rest)
+
+
+def snake(name: str) -> str:
+    return re.sub(r"([A-Z])", lambda found: f"_{found[1].lower()}", name)
+
+
+def _written(value: Any) -> Any:
+    if isinstance(value, Struct):
+        return {
+            camel(field.name): SPECIAL[field.name][0](inner) if field.name in SPECIAL else _written(inner)
+            for field in fields(value)
+            if (inner := getattr(value, field.name)) != field.default
+        }
+    if isinstance(value, tuple):
+        return [_written(inner) for inner in value]
+    return value
+
+
+def _values(value: Any) -> Any:
+    """The keys and texts of the object back to the model's; msgspec.convert does the types."""
+    if isinstance(value, dict):
+        named = ((snake(key), inner) for key, inner in value.items())
+        return {name: SPECIAL[name][1](inner) if name in SPECIAL else _values(inner) for name, inner in named}
+    if isinstance(value, list):
+        return [_values(inner) for inner in value]
+    return value

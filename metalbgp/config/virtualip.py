@@ -1,0 +1,164 @@
+"""VirtualIP ↔ its object (metalbgp.io/v1alpha1, cluster-scoped, named after the address).
+
+    decode(bytes | Raw) -> VirtualIP            # ValidationError or AddressError when it is not one
+    encode(vip, installation="") -> dict        # the body of a POST
+    merge_patch(old, new) -> dict | None        # None: nothing to write; carries old's resourceVersion
+
+All of it stands in spec: there is no second writer, so a status subresource would only cost a second request.
+Elsewhere: what the fields mean is model/virtualips.py; the schema is k8s/crds.yaml.
+"""
+
+from sys import intern
+from typing import Any, Final
+
+import msgspec
+from msgspec import Raw, Struct
+
+from metalbgp.config import jsonpatch
+from metalbgp.model.addresses import AddressError, address_of_claim, canonical, claim_name
+from metalbgp.model.virtualips import Holder, Phase, VirtualIP
+
+API_VERSION: Final = "metalbgp.io/v1alpha1"
+KIND: Final = "VirtualIP"
+INSTALLATION: Final = "metalbgp.io/installation"
+PHASE: Final = "metalbgp.io/phase"
+
+
+class _Holder(Struct, gc=False, rename="camel", omit_defaults=True):
+    uid: str
+    created: str = ""
+    bgp: tuple[str, ...] = ()
+    l2: tuple[str, ...] = ()
+    policy: str = "Cluster"
+    serving: bool = False
+    nodes: dict[str, int] = {}
+    selector: dict[str, str] = {}
+    publish_not_ready: bool = False
+    sharing_key: str = ""
+    ports: tuple[str, ...] = ()
+
+
+class _Spec(Struct, gc=False, rename="camel", omit_defaults=True):
+    address: str
+    pool: str
+    phase: Phase  # no default: a claim always says what it is
+    configuration: int = 0
+    holders: dict[str, _Holder] = {}
+    candidates: tuple[str, ...] = ()
+    since: str = ""
+    services: str = ""  # the holders' names for kubectl's column; derived, never read
+
+
+class _Meta(Struct, gc=False, rename="camel"):
+    name: str
+    uid: str = ""
+    resource_version: str = ""
+    creation_timestamp: str | None = None
+    labels: dict[str, str] | None = None
+
+
+class _Object(Struct, gc=False):
+    metadata: _Meta
+    spec: _Spec
+
+
+_decode = msgspec.json.Decoder(_Object).decode
+
+
+def decode(data: bytes | Raw) -> VirtualIP:
+    raw = _decode(data)
+    meta, spec = raw.metadata, raw.spec
+    if meta.name != spec.address and address_of_claim(meta.name) != canonical(spec.address):
+        raise AddressError(f'VirtualIP "{meta.name}" says that it is {spec.address}')
+    return VirtualIP(
+        address=canonical(spec.address),
+        pool=intern(spec.pool),
+        phase=spec.phase,
+        configuration=spec.configuration,
+        holders={key: _holder(one) for key, one in spec.holders.items()},
+        candidates=tuple(intern(node) for node in spec.candidates),
+        since=spec.since,
+        uid=meta.uid,
+        resource_version=meta.resource_version,
+        created=meta.creation_timestamp or "",
+        installation=intern((meta.labels or {}).get(INSTALLATION, "")),
+    )
+
+
+def _holder(raw: _Holder) -> Holder:
+    return Holder(
+        uid=raw.uid,
+        created=raw.created,
+        bgp=tuple(intern(name) for name in raw.bgp),
+        l2=tuple(intern(name) for name in raw.l2),
+        policy="Local" if raw.policy == "Local" else "Cluster",
+        serving=raw.serving,
+        nodes={intern(node): count for node, count in raw.nodes.items()},
+        selector={intern(key): intern(value) for key, value in raw.selector.items()},
+        publish_not_ready=raw.publish_not_ready,
+        sharing_key=raw.sharing_key,
+        ports=tuple(intern(port) for port in raw.ports),
+    )
+
+
+def encode(vip: VirtualIP, installation: str = "") -> dict[str, Any]:
+    """The object to create. What the API server gives (uid, versions, times) is not written."""
+    labels: dict[str, str] = {PHASE: vip.phase}
+    if found := installation or vip.installation:
+        labels[INSTALLATION] = found
+    return {
+        "apiVersion": API_VERSION,
+        "kind": KIND,
+        "metadata": {"name": claim_name(vip.address), "labels": labels},
+        "spec": _spec(vip),
+    }
+
+
+def _spec(vip: VirtualIP) -> dict[str, Any]:
+    found = msgspec.to_builtins(
+        _Spec(
+            address=vip.address,
+            pool=vip.pool,
+            phase=vip.phase,
+            configuration=vip.configuration,
+            holders={key: _raw_holder(one) for key, one in sorted(vip.holders.items())},
+            candidates=vip.candidates,
+            since=vip.since,
+            services=", ".join(sorted(vip.holders)),
+        )
+    )
+    return {key: _lists(value) for key, value in found.items()}
+
+
+def _raw_holder(one: Holder) -> _Holder:
+    return _Holder(
+        uid=one.uid,
+        created=one.created,
+        bgp=one.bgp,
+        l2=one.l2,
+        policy=one.policy,
+        serving=one.serving,
+        nodes=dict(sorted(one.nodes.items())),
+        selector=dict(sorted(one.selector.items())),
+        publish_not_ready=one.publish_not_ready,
+        sharing_key=one.sharing_key,
+        ports=one.ports,
+    )
+
+
+def _lists(value: Any) -> Any:
+    """JSON has lists; a test that compares with what the API server says back must see no tuples."""
+    if isinstance(value, dict):
+        return {key: _lists(inner) for key, inner in value.items()}
+    return [_lists(inner) for inner in value] if isinstance(value, tuple | list) else value
+
+
+def merge_patch(old: VirtualIP, new: VirtualIP) -> dict[str, Any] | None:
+    """What makes the object of `old` that of `new`, refused by the API server if it is no longer `old`."""
+    before, after = encode(old), encode(new, new.installation or old.installation)
+    patch = jsonpatch.merge_patch(before, after)
+    if patch is None:
+        return None
+    if old.resource_version:
+        patch.setdefault("metadata", {})["resourceVersion"] = old.resource_version
+    return patch
