@@ -28,13 +28,12 @@ def main() -> int:
     baselines = [table.read(name) for name in options.baseline]
     runs = []
     try:
-        if options.against:
-            from bench.deploy import MAKERS  # needs the whole lab, which measuring alone does not
+        for name in filter(None, (options.against, options.deploy)):
+            from bench.deploy import deployed  # needs the whole lab, which measuring alone does not
 
-            for name in (options.against, options.deploy or "metalbgp"):
-                with MAKERS[name](options.lab):
-                    runs.append(_measure(name, options, say))
-        else:
+            with deployed(name, options.lab):
+                runs.append(_measure(name, options, say))
+        if not runs:
             runs.append(_measure(options.name, options, say))
     except NotReached as missing:
         console.print(f"not reached: {missing}", style="red", highlight=False)
@@ -51,7 +50,7 @@ def main() -> int:
 
 def _measure(name: str, options: argparse.Namespace, say: Callable[[str], None]) -> table.Run:
     place = of_lab(options.lab)
-    api = Api(place.kubeconfig)
+    api = Api(place.kubeconfig, place.api)
     it = Subject(api, place, Load(api, place, options.namespace), options.namespace, say)
     before = noise.measure()
     figures: Figures = {}
@@ -91,12 +90,14 @@ def _options() -> argparse.Namespace:
         metavar="NAME",
         help="compare with: metallb-idle, metallb-busy, aims, or a file that --save wrote; may be repeated",
     )
-    parser.add_argument("--against", choices=["metallb"], help="bring up a lab for each and measure both")
-    parser.add_argument(
-        "--deploy", choices=["metalbgp", "metallb"], help="with --against: the one to compare"
-    )
+    made = ["metalbgp", "metallb"]
+    parser.add_argument("--deploy", choices=made, help="a new lab with this on it, taken down after")
+    parser.add_argument("--against", choices=made, help="the same before with this one, and compare")
     parser.add_argument("--save", type=Path, metavar="FILE", help="write the figures there, as a baseline")
-    return parser.parse_args()
+    options = parser.parse_args()
+    if options.against and not options.deploy:
+        options.deploy = "metalbgp"
+    return options
 
 
 if __name__ == "__main__":

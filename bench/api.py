@@ -12,10 +12,11 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import msgspec
 import yaml
+
+from bench.place import Door, entered
 
 
 class ApiError(Exception):
@@ -29,20 +30,23 @@ class ApiError(Exception):
 class Api:
     """One cluster; safe to use from many threads."""
 
-    def __init__(self, kubeconfig: Path) -> None:
+    def __init__(self, kubeconfig: Path, door: Door) -> None:
         config = yaml.safe_load(kubeconfig.read_text())
-        cluster = config["clusters"][0]["cluster"]
         user = config["users"][0]["user"]
-        server = urlsplit(cluster["server"])
-        self._host, self._port = server.hostname or "127.0.0.1", server.port or 443
+        self._door = door
         self._headers = {"Accept": "application/json"}
         if "token" in user:
             self._headers["Authorization"] = f"Bearer {user['token']}"
-        self._tls = _tls(kubeconfig.parent, cluster, user)
+        self._tls = _tls(kubeconfig.parent, config["clusters"][0]["cluster"], user)
         self._local = threading.local()
 
     def connect(self, timeout: float = 60) -> http.client.HTTPSConnection:
-        return http.client.HTTPSConnection(self._host, self._port, context=self._tls, timeout=timeout)
+        door = self._door
+        connection = http.client.HTTPSConnection(door.host, door.port, context=self._tls, timeout=timeout)
+        with entered(door.namespace):
+            connection.connect()
+        connection.auto_open = 0  # a new connection is made here, in the right namespace, or not at all
+        return connection
 
     def call(
         self, verb: str, path: str, body: Any = None, kind: str = "application/json", retry: bool = True

@@ -103,7 +103,20 @@ class Capture:
         self._file = Path(tempfile.mkstemp(suffix=".pcap")[1])
         self._process = subprocess.Popen(
             self._place.in_router(
-                *("tcpdump", "-n", "-U", "-B", "8192", "-s", "0", "-Q", "in", "-i", self._device),
+                *(
+                    "tcpdump",
+                    "-n",
+                    "-U",
+                    "--immediate-mode",
+                    "-B",
+                    "8192",
+                    "-s",
+                    "0",
+                    "-Q",
+                    "in",
+                    "-i",
+                    self._device,
+                ),
                 *("-Z", "root", "-w", str(self._file), "tcp port 179"),
             ),
             stderr=subprocess.PIPE,
