@@ -36,7 +36,7 @@ class ReflexClient:
         self._duties: Told | None = (
             None  # None: nothing said yet, so nothing is sent and the reflex keeps what it has
         )
-        self._told: Told = {}
+        self._told: Told | None = None  # on this connection; None: not even the full set
         self._writer: asyncio.StreamWriter | None = None
         self._task: asyncio.Task[None] | None = None
         self._state: dict[str, Any] | None = None
@@ -72,7 +72,7 @@ class ReflexClient:
             address: None if names is None else tuple(sorted(names)) for address, names in duties.items()
         }
         if self._writer is not None:
-            await self._tell(self._writer, first=False)
+            await self._tell(self._writer)
 
     async def ask(self, timeout: float = 1.0) -> dict[str, Any]:
         """A fresh state with its counters; TimeoutError or ConnectionError if there is none."""
@@ -105,11 +105,10 @@ class ReflexClient:
 
     async def _talk(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
+            self._told, self._writer = None, writer
             if self._duties is not None:
-                self._writer = writer
-                await self._tell(writer, first=True)
+                await self._tell(writer)
             else:
-                self._writer = writer
                 writer.write(b'{"ask":"state"}\n')
             while line := await reader.readline():
                 self._heard(json.loads(line))
@@ -140,16 +139,14 @@ class ReflexClient:
         if self._on_state:
             self._on_state(state)
 
-    async def _tell(self, writer: asyncio.StreamWriter, *, first: bool) -> None:
-        wanted = self._duties or {}
+    async def _tell(self, writer: asyncio.StreamWriter) -> None:
+        wanted, told = self._duties or {}, self._told
         message: dict[str, Any]
-        if first:
+        if told is None:
             message = {"duties": list(wanted.items())}
         else:
-            add = [
-                [address, names] for address, names in wanted.items() if self._told.get(address, ()) != names
-            ]
-            message = {"add": add, "remove": list(self._told.keys() - wanted.keys())}
+            add = [[address, names] for address, names in wanted.items() if told.get(address, ()) != names]
+            message = {"add": add, "remove": list(told.keys() - wanted.keys())}
             if not add and not message["remove"]:
                 return
         self._told = dict(wanted)
