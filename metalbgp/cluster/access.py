@@ -171,7 +171,9 @@ def from_kubeconfig(path: Path, context: str = "") -> Access:
             verify=not cluster.get("insecure-skip-tls-verify", False),
             namespace=chosen.get("namespace") or "default",
         )
-    except (OSError, yaml.YAMLError, LookupError, AttributeError, TypeError, ValueError) as error:
+    except OSError as error:
+        raise AccessError(f"kubeconfig {path}", f"cannot be read: {error}") from error
+    except (yaml.YAMLError, LookupError, AttributeError, TypeError, ValueError) as error:
         raise AccessError(f"kubeconfig {path}", f"cannot be used: {error!r}") from error
 
 

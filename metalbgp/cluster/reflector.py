@@ -208,11 +208,11 @@ class Reflector(Generic[T]):
 
     def _give_way(self, error: Refused) -> bool:
         """An older server: do without what it does not know."""
-        if "sendInitialEvents" in error.why and not self._by_pages:
-            self._by_pages = True
-            return True
         if self._prefilter and "field label not supported" in error.why:
             self._prefilter = ""
+            return True
+        if not self._by_pages and not self._resume:  # some name sendInitialEvents, some resourceVersionMatch
+            self._by_pages = True
             return True
         return False
 

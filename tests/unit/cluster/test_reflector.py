@@ -112,10 +112,16 @@ async def test_a_watch_list_gives_what_exists_and_then_what_changes(server: Serv
         assert seen.reflector.trouble == ""
 
 
-@pytest.mark.parametrize("code", [400, 422])
-async def test_an_older_server_is_listed_by_pages(server: Server, code: int) -> None:
+@pytest.mark.parametrize(
+    ("code", "words"),
+    [
+        (422, "sendInitialEvents: Forbidden: sendInitialEvents is forbidden for watch unless the gate is on"),
+        (400, "resourceVersionMatch is forbidden for watch"),
+    ],
+)
+async def test_an_older_server_is_listed_by_pages(server: Server, code: int, words: str) -> None:
     script = (
-        refuse(code, "Invalid", "sendInitialEvents: Forbidden: is forbidden for watch"),
+        refuse(code, "Invalid", words),
         page(thing("a", 1), version=9, more="next"),
         page(thing("b", 2), version=9),
         watch(modified("b", 10, "blue"), then="hang"),
