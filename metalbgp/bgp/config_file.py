@@ -1,8 +1,8 @@
 """The file that the ExaBGP child runs with, written from checked neighbours. Pure.
 
 In:  neighbours (values.check has proven every value), the helper's command, a generation number.
-Out: the text. The generation stands in each description: `show neighbor configuration` repeats it, which is how
-     a reload is proven to have happened (ExaBGP answers `done` also when it drops one).
+Out: the text. The generation stands in each description: `show neighbor configuration` repeats it, which
+     is how a reload is proven to have happened (ExaBGP answers `done` also when it drops one).
 Elsewhere: exabgp-conf/example.conf is this text with comments, and a test keeps both equal in meaning.
 """
 

@@ -69,7 +69,7 @@ def _address(n: Neighbor, field: str) -> str:
 
 
 def check(n: Neighbor) -> Neighbor:
-    """The neighbour with canonical addresses, or BadNeighbor: everything that the file will contain is proven here."""
+    """The neighbour with canonical addresses, or BadNeighbor: all that the file will hold is proven."""
     address = _address(n, "address")
     router_id = _address(n, "router_id")
     local = _address(n, "local_address") if n.local_address else ""
@@ -87,9 +87,7 @@ def check(n: Neighbor) -> Neighbor:
     ):
         _number(n, field, low, high)
     if n.hold_time in (1, 2):
-        raise BadNeighbor(
-            f"peer {n.address!r}: hold_time {n.hold_time}: 0 or at least 3 (RFC 4271 section 4.2)"
-        )
+        raise BadNeighbor(f"peer {n.address!r}: hold_time {n.hold_time}: 0 or at least 3 (RFC 4271)")
     if not n.families or any(f not in FAMILIES for f in n.families):
         raise BadNeighbor(f"peer {n.address!r}: families {n.families!r}: name ipv4, ipv6 or both")
     if n.passive and not n.listen:
@@ -119,7 +117,7 @@ def _password(n: Neighbor) -> None:
 
 
 class Sent(Struct, frozen=True):
-    """One UPDATE went to the socket: the bytes, decoded again (so what stands here is what the router reads)."""
+    """One UPDATE went to the socket: the bytes, decoded again: so this is what the router reads."""
 
     peer: str
     announced: tuple[str, ...] = ()
@@ -143,7 +141,7 @@ class Up(Struct, frozen=True):
 
 
 class Down(Struct, frozen=True):
-    """The session, or one try of it, ended. `reason` in the words of RFC 4271 where a notification gave one."""
+    """The session, or one try of it, ended. `reason` in RFC 4271's words if a notification gave one."""
 
     peer: str
     reason: str

@@ -36,9 +36,7 @@ from metalbgp.bgp.values import (
 from metalbgp.model.addresses import AddressError, canonical, family, prefix_of
 from metalbgp.model.routes import Attributes
 
-DEFAULT_LOCAL_PREFERENCE: Final = (
-    100  # what ExaBGP puts on iBGP sessions (RFC 4271 section 5.1.5 asks for one)
-)
+DEFAULT_LOCAL_PREFERENCE: Final = 100  # what ExaBGP puts on iBGP sessions (RFC 4271 section 5.1.5)
 Line = Event | Answer | Text | tuple[PeerState, ...]
 
 
@@ -102,9 +100,7 @@ def check_next_hop(neighbor: Neighbor, prefix: str, a: Attributes) -> None:
         if family(a.next_hop) != wanted:
             raise BadRoute(f"{prefix}: the next hop {a.next_hop} is of the other family")
     elif family(neighbor.address) != wanted:
-        raise BadRoute(
-            f"{prefix}: an IPv{wanted} next hop must be given for the session with {neighbor.address}"
-        )
+        raise BadRoute(f"{prefix}: the session with {neighbor.address} needs an IPv{wanted} next hop")
 
 
 def announce(neighbor: Neighbor, a: Attributes, prefixes: Iterable[str]) -> str:
@@ -150,7 +146,7 @@ SHOW_CONFIGURATION: Final = "show neighbor configuration"
 SHOW_STATE: Final = "show neighbor json"
 
 
-# What the wire carries for a command, in one comparable shape: (next hop, communities, large, pref, MED, path).
+# What the wire carries, in one comparable shape: (next hop, communities, large, preference, MED, path).
 Carried = tuple[
     str,
     tuple[tuple[int, int], ...],
@@ -177,15 +173,16 @@ def expected(neighbor: Neighbor, local: str, a: Attributes) -> Carried:
     )
 
 
-def carried(sent: Sent) -> Carried:
-    # A path of our own number alone is the default: old routers see AS_TRANS (RFC 6793) in its place.
+def carried(neighbor: Neighbor, sent: Sent) -> Carried:
+    """What an UPDATE said. Our own number alone is the default path (an old router sees AS_TRANS there)."""
+    default = 0 if neighbor.ibgp else 1
     return (
         sent.next_hop,
         sent.communities,
         sent.large_communities,
         sent.local_preference,
         sent.med,
-        sent.as_path if len(sent.as_path) > 1 or sent.as_path[:1] == (0,) else None,
+        sent.as_path if len(sent.as_path) > default else None,
     )
 
 

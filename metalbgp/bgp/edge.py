@@ -1,0 +1,261 @@
+"""The ExaBGP child: its process, its file, its log, and the socket over which its helper speaks.
+
+In:  effects of machine.py; the runtime directory.
+Out: lines and happenings to machine.py; reports to the owner (parent.py).
+Elsewhere: what to say is machine.py; the rights of the process are processes.py.
+
+It always reads: an unread helper blocks ExaBGP's only thread, and its sessions die at hold time. Writing
+never blocks us: what the socket does not take waits here.
+"""
+
+import os
+import signal
+import socket
+import sys
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from pathlib import Path
+from typing import Final
+
+from metalbgp import logs, processes
+from metalbgp.bgp import wire
+from metalbgp.bgp.config_file import render
+from metalbgp.bgp.effects import Effect, Install, RestartChild, Write
+from metalbgp.bgp.machine import Machine
+from metalbgp.loop import Loop
+
+STOP_LIMIT: Final = 3.0  # seconds from SIGTERM to SIGKILL
+LONGEST_LINE: Final = 16 * 1024 * 1024
+BACKOFF_FIRST: Final = 0.05  # seconds before the respawn; doubled for a child that does not live long
+BACKOFF_LAST: Final = 20.0
+HEALTHY: Final = 30.0  # seconds of life after which the backoff starts again
+
+ENVIRONMENT: Final = {
+    "exabgp.daemon.user": "root",  # as nobody it could not read its file again, and PDEATHSIG would be lost
+    "exabgp.daemon.daemonize": "false",
+    "exabgp.log.destination": "stderr",
+    "exabgp.log.level": "WARNING",
+    "exabgp.log.short": "true",
+    "exabgp.api.cli": "false",
+    "exabgp.api.ack": "true",
+    "exabgp.reactor.speed": "5",  # 0.5% of a core idle instead of 1.9%, the same latencies
+}
+INHERITED: Final = ("PATH", "PYTHONPATH", "LANG", "LC_ALL", "TZ", "LD_LIBRARY_PATH")
+
+
+def configuration_directory() -> Path:
+    """Where launch.py and helper.py are: METALBGP_EXABGP_CONF, else beside the package."""
+    named = os.environ.get("METALBGP_EXABGP_CONF")
+    return Path(named) if named else Path(__file__).resolve().parents[2] / "exabgp-conf"
+
+
+class Edge:
+    """Runs the child for as long as it is not told to stop."""
+
+    def __init__(self, loop: Loop, run: Path, report: Callable[[Effect], None]) -> None:
+        self._loop = loop
+        self._report = report
+        self._file = run / "exabgp.conf"
+        self._socket = run / "exabgp.sock"
+        scripts = configuration_directory()
+        self._launch = [sys.executable, str(scripts / "launch.py")]
+        self._helper = f"{sys.executable} -I -S {scripts / 'helper.py'} {self._socket}"
+        self.machine = Machine(self._helper)
+        self._env = {k: os.environ[k] for k in INHERITED if k in os.environ} | ENVIRONMENT
+        self.pid = 0
+        self.started = 0.0
+        self._greeted = 0  # pid of the child whose first helper has come
+        self._backoff = BACKOFF_FIRST
+        self._stopping = False
+        self._stopped: Callable[[], None] | None = None
+        self._link: socket.socket | None = None
+        self._unread = b""
+        self._unsent = bytearray()
+        self._validating: dict[int, Install] = {}
+        self._listener = socket.socket(socket.AF_UNIX)
+
+    def start(self) -> None:
+        with suppress(FileNotFoundError):
+            self._socket.unlink()
+        self._listener.bind(str(self._socket))
+        self._socket.chmod(0o600)
+        self._listener.listen(4)
+        self._listener.setblocking(False)
+        self._loop.watch(self._listener, self._accept)
+        self._write_file(self._file, render((), self._helper, 0))
+        self._spawn()
+
+    def stop(self, stopped: Callable[[], None]) -> None:
+        """SIGTERM, then SIGKILL; no respawn. `stopped` is called when it is gone."""
+        self._stopping, self._stopped = True, stopped
+        if self.pid:
+            self._end()
+        else:
+            stopped()
+
+    def do(self, effects: Iterable[Effect]) -> None:
+        """Carry out what the machine asks for; reports go to the owner."""
+        for effect in effects:
+            match effect:
+                case Write(lines):
+                    self._unsent += "".join(f"{line}\n" for line in lines).encode("ascii")
+                    self._flush()
+                case Install():
+                    self._validate(effect)
+                case RestartChild(reason):
+                    logs.warn("exabgp-restart", reason=reason)
+                    self._end()
+                case _:
+                    self._report(effect)
+
+    def wake(self) -> None:
+        self.do(self.machine.wake(self._loop.now()))
+
+    def restart(self, reason: str) -> None:
+        self.do([RestartChild(reason)])
+
+    # The process
+
+    def _spawn(self) -> None:
+        if self._stopping or self.pid:
+            return
+        readable, writable = os.pipe()
+        self.pid = processes.spawn([*self._launch, "server", str(self._file)], self._env, output=writable)
+        os.close(writable)
+        os.set_blocking(readable, False)
+        self._loop.watch(readable, lambda: self._read_log(readable))
+        self.started = self._loop.now()
+        logs.log("exabgp-started", pid=self.pid)
+
+    def _end(self) -> None:
+        pid = self.pid
+        if pid:
+            processes.kill(pid, signal.SIGTERM)
+            self._loop.after(
+                STOP_LIMIT, lambda: processes.kill(pid, signal.SIGKILL) if self.pid == pid else None
+            )
+
+    def reaped(self, pid: int, code: int) -> bool:
+        """Was it one of ours?"""
+        if pid in self._validating:
+            self._validated(self._validating.pop(pid), code)
+            return True
+        if pid != self.pid or not pid:
+            return False
+        lived = self._loop.now() - self.started
+        self.pid = 0
+        self._drop_link()
+        logs.warn("exabgp-ended", pid=pid, code=code, lived=round(lived, 3))
+        self.do(self.machine.child_lost(self._loop.now()))
+        if self._stopping:
+            if self._stopped:
+                self._stopped()
+            return True
+        self._backoff = BACKOFF_FIRST if lived > HEALTHY else min(self._backoff * 2, BACKOFF_LAST)
+        self._loop.after(self._backoff, self._spawn)
+        return True
+
+    def _read_log(self, readable: int) -> None:
+        """Always drained. Reload failures and tracebacks are here and nowhere else."""
+        try:
+            text = os.read(readable, 65536)
+        except BlockingIOError:
+            return
+        if not text:
+            self._loop.forget(readable)
+            os.close(readable)
+            return
+        for line in text.decode("utf-8", "replace").splitlines():
+            if line.strip() and "environment file missing" not in line and "exabgp env >" not in line:
+                logs.warn("exabgp-log", line=self._redacted(" ".join(line.split())))
+
+    def _redacted(self, line: str) -> str:
+        for neighbor in self.machine.configured:
+            if neighbor.password_base64:
+                line = line.replace(neighbor.password_base64, "(redacted)")
+        return line
+
+    # The file
+
+    @staticmethod
+    def _write_file(path: Path, text: str) -> None:
+        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        with os.fdopen(handle, "w", encoding="ascii") as file:
+            file.write(text)
+
+    def _validate(self, install: Install) -> None:
+        following = self._file.with_suffix(".next")
+        self._write_file(following, install.text)
+        null = os.open(os.devnull, os.O_WRONLY)
+        pid = processes.spawn([*self._launch, "validate", str(following)], self._env, output=null)
+        os.close(null)
+        self._validating[pid] = install
+
+    def _validated(self, install: Install, code: int) -> None:
+        error = None if code == 0 else f"exabgp validate ended with {code}"
+        if error is None:
+            self._file.with_suffix(".next").replace(self._file)
+        self.do(self.machine.installed(install.generation, error, self._loop.now()))
+
+    # The helper's socket
+
+    def _accept(self) -> None:
+        with suppress(BlockingIOError):
+            link, _ = self._listener.accept()
+            self._drop_link()
+            link.setblocking(False)
+            self._link = link
+            self._loop.watch(link, self._read)
+            fresh = self._greeted != self.pid
+            self._greeted = self.pid
+            logs.log("helper-connected", fresh=fresh)
+            self.do(self.machine.connected(self._loop.now(), fresh=fresh))
+
+    def _drop_link(self) -> None:
+        if self._link is None:
+            return
+        self._loop.forget(self._link)
+        self._link.close()
+        self._link = None
+        self._unread = b""
+        self._unsent.clear()
+
+    def _read(self) -> None:
+        link = self._link
+        if link is None:
+            return
+        try:
+            data = link.recv(262144)
+        except BlockingIOError:
+            return
+        except OSError:
+            data = b""
+        if not data:
+            logs.warn("helper-lost")
+            self._drop_link()
+            self.do(self.machine.helper_lost(self._loop.now()))
+            return
+        *lines, self._unread = (self._unread + data).split(b"\n")
+        if len(self._unread) > LONGEST_LINE:
+            self._unread = b""
+        for line in lines:
+            try:
+                decoded = wire.decode(line)
+            except wire.BadLine as error:
+                logs.error("exabgp-line", error=str(error))
+                continue
+            self.do(self.machine.line(decoded, self._loop.now()))
+
+    def _flush(self) -> None:
+        link = self._link
+        if link is None:
+            self._unsent.clear()  # the machine settles what was lost when the next helper comes
+            return
+        try:
+            while self._unsent:
+                del self._unsent[: link.send(self._unsent)]
+            self._loop.watch(link, self._read)
+        except BlockingIOError:
+            self._loop.watch(link, self._read, self._flush)
+        except OSError:
+            self._unsent.clear()  # _read will see the end
