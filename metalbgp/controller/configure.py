@@ -17,11 +17,11 @@ from msgspec import structs
 from metalbgp import logs
 from metalbgp.cluster import decode
 from metalbgp.cluster.client import Client
-from metalbgp.cluster.errors import ClusterError, NotFound
+from metalbgp.cluster.errors import AlreadyExists, ClusterError, NotFound
 from metalbgp.cluster.reflector import Broken, Changed, Reflector, Removed
 from metalbgp.cluster.resources import SECRETS, SPEAKER_CONFIGURATIONS
 from metalbgp.config import compiled, objects
-from metalbgp.config.compile import Compiled, compile_objects
+from metalbgp.config.compile import compile as compile_objects
 from metalbgp.controller.claims import Claims
 from metalbgp.controller.metrics import ControllerMetrics, PoolUse
 from metalbgp.controller.pools import PoolCounters
@@ -67,7 +67,7 @@ class Configurator:
         self._passwords: dict[str, bytes] | None = None  # what the Secret holds
         self._views: list[tuple[Reflector[Any], Callable[[Any], None]]] = [
             (
-                Reflector(client, resource, objects.decoder(kind), namespace=namespace),
+                Reflector(client, resource, objects.READERS[kind], namespace=namespace),
                 self._handler(kind),
             )
             for kind, resource in KINDS.items()
@@ -203,9 +203,11 @@ class Configurator:
     async def _configure(self, *, first: bool = False) -> None:
         before = self._inventory.configuration
         result = compile_objects(
-            self._objects.values(), before, ignore_exclude_label=self._ignore_exclude_label
+            objects.gather(list(self._objects.values())),
+            before,
+            ignore_exclude_label=self._ignore_exclude_label,
         )
-        await self._write_passwords(result)
+        await self._write_passwords()
         wanted = structs.replace(result.configuration, sequence=before.sequence)
         if wanted != before or self._written is None:
             wanted = structs.replace(wanted, sequence=before.sequence + 1)
@@ -236,25 +238,34 @@ class Configurator:
         return found.metadata.uid if found is not None else ""
 
     async def _write(self, configuration: Configuration) -> None:
-        body = compiled.encode(configuration)
+        """A merge patch from what stands there; defaults are left out, so what vanished must be named."""
         name = configuration.installation
+        patch = None if self._written is None else compiled.merge_patch(self._written, configuration)
         try:
-            await self._fenced.patch(SPEAKER_CONFIGURATIONS, name, body, self._namespace)
-        except NotFound:
-            await self._fenced.create(SPEAKER_CONFIGURATIONS, body, self._namespace)
+            if self._written is None:
+                body = compiled.encode(configuration, self._namespace)
+                await self._fenced.create(SPEAKER_CONFIGURATIONS, body, self._namespace)
+            elif patch is not None:
+                await self._fenced.patch(SPEAKER_CONFIGURATIONS, name, patch, self._namespace)
+        except (NotFound, AlreadyExists):
+            await self._read_written()  # the next pass begins with what is really there
+            raise
         self._written = configuration
 
-    async def _write_passwords(self, result: Compiled) -> None:
+    def _resolved(self, peer: objects.BGPPeer) -> bytes:
+        """The peer's password, b"" when it has none or its Secret does not (yet) exist."""
+        if peer.spec.password:
+            return peer.spec.password.encode()
+        reference = peer.spec.password_secret
+        secret = self._secrets.get(reference.name or "") if reference is not None else None
+        return secret.data.get("password", b"") if secret is not None else b""
+
+    async def _write_passwords(self) -> None:
         """Resolved BGP passwords for the speakers, in the one Secret that they may read."""
         wanted: dict[str, bytes] = {}
-        for peer, password in result.passwords.items():
-            if password.literal:
-                wanted[f"peer.{peer}"] = password.literal.encode()
-                continue
-            secret = self._secrets.get(password.secret)
-            word = secret.data.get("password") if secret is not None else None
-            if word:
-                wanted[f"peer.{peer}"] = word
+        for (kind, name), peer in self._objects.items():
+            if kind == "BGPPeer" and (word := self._resolved(peer)):
+                wanted[f"peer.{name}"] = word
         if wanted == self._passwords:
             return
         data: dict[str, str | None] = dict.fromkeys((self._passwords or {}).keys() - wanted.keys())

@@ -95,7 +95,8 @@ class Tell:
     ) -> None:
         """An object that does not validate, or asks for what nothing implements yet, says so itself."""
         current: dict[tuple[str, str, str], str] = {}
-        for reason in (*invalid, *not_in_force):
+        told: list[Invalid | NotInForce] = [*invalid, *not_in_force]
+        for reason in told:
             key = (reason.kind, reason.object, f"{reason.name} {reason.field}")
             words = current[key] = with_remedy(reason.explain(), reason.remedy())
             if self._objects.get(key) == words or reason.kind not in KINDS:

@@ -82,6 +82,7 @@ async def run(options: argparse.Namespace) -> None:
         pod=options.pod_name,
         pod_uid=options.pod_uid,
         namespace=options.namespace,
+        installation=options.installation or options.namespace,
         report=report,
         intents=lambda: intents(agent),
         now=now,

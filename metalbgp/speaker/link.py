@@ -40,6 +40,10 @@ class ParentLink:
         if batch:
             self._send({"want": batch})
 
+    def synced(self) -> None:
+        """Everything that is wanted has been said: End-of-RIB may go to routers that wait for it."""
+        self._send({"synced": True})
+
     def drain(self) -> None:
         """Routes must go when the parent stops, also where graceful restart was negotiated."""
         self._send({"drain": True})

@@ -57,6 +57,7 @@ class Agent:
         self.changed = asyncio.Event()  # statuses are due
         self.speaking = False  # the views are complete, or the snapshot stands in for them
         self._configured = asyncio.Event()
+        self._duties_due = asyncio.Event()
         self._snapshots = Snapshots(options.run_dir / "snapshot.json")
         self._doubtful: dict[str, asyncio.TimerHandle] = {}
         self._asked: dict[tuple[str, str], float] = {}  # route → when its change was asked for
@@ -176,12 +177,18 @@ class Agent:
             for peer, prefix, attributes in changes.wants
         )
         if changes.duties:
-            self._set_duties()
+            self._duties_due.set()
         self.changed.set()
         self._snapshots.due()
 
-    def _set_duties(self) -> None:
-        self.reflex.set_duties({duty.address: duty.interfaces for duty in self.announcer.table.duties()})
+    async def _keep_duties(self) -> None:
+        """The reflex is told the full set; its client sends the differences."""
+        while True:
+            await self._duties_due.wait()
+            self._duties_due.clear()
+            await self.reflex.set_duties(
+                {duty.address: duty.interfaces for duty in self.announcer.table.duties()}
+            )
 
     def _on_parent(self, message: dict[str, Any]) -> None:
         """The journal first, then what changes in it."""
@@ -203,6 +210,7 @@ class Agent:
     def _settle(self) -> None:
         """Compare everything wanted with what the parent was told, and say the difference."""
         self._tell(self.announcer.against_journal(self.record.told()))
+        self.link.synced()
 
     def _on_conflict(self, conflict: dict[str, Any]) -> None:
         logs.warn("address-conflict", **conflict)
@@ -217,6 +225,7 @@ class Agent:
                 group.create_task(reflector.run(handle))
             group.create_task(self.link.run())
             group.create_task(self._begin())
+            group.create_task(self._keep_duties())
             group.create_task(self._snapshots.keep(self.announcer))
 
     async def _begin(self) -> None:
@@ -239,7 +248,7 @@ class Agent:
             self.speaking = True
             logs.log("speaking", addresses=len(self.announcer.vips))
         self._settle()
-        self._set_duties()
+        self._duties_due.set()
 
     @property
     def synced(self) -> bool:

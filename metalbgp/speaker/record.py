@@ -7,6 +7,7 @@ Elsewhere: the states' meaning is bgp/journal.py; when a report is written is st
 
 from collections import Counter, deque
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
@@ -46,12 +47,12 @@ class Record:
 
     def journal(self, journal: Mapping[str, Any]) -> None:
         """Everything anew."""
-        self.child_runs = bool(journal.get("child", True))
+        self.child_runs = bool(journal["exabgp"]["pid"])
         self.sessions = {session["peer"]: session for session in journal["sessions"]}
         self.routes.clear()
         self._counts.clear()
         for peer, prefix, wanted, _told, _confirmed, state, since in journal["routes"]:
-            self._put((peer, prefix), Row(attributes(wanted), state, since))
+            self._put((peer, prefix), Row(attributes(wanted), state, moment(since)))
 
     def told(self) -> dict[RouteKey, Attributes]:
         """What the parent works towards, by its own word."""
@@ -62,7 +63,7 @@ class Record:
         before = self.routes.get(key)
         self._put(key, Row(wanted, before.state if before else "wanted", before.since if before else ""))
 
-    def route(self, peer: str, prefix: str, state: str, since: str) -> None:
+    def route(self, peer: str, prefix: str, state: str, since: float) -> None:
         key = (peer, prefix)
         before = self.routes.get(key)
         wanted = before.attributes if before else None
@@ -71,10 +72,10 @@ class Record:
         if state == GONE and wanted is None:
             self._drop(key)
         else:
-            self._put(key, Row(wanted, state, since))
+            self._put(key, Row(wanted, state, moment(since)))
 
     def session(self, session: Mapping[str, Any]) -> None:
-        if session.get("removed"):
+        if session["state"] == "Removed":
             self.sessions.pop(session["peer"], None)
         else:
             self.sessions[session["peer"]] = dict(session)
@@ -114,11 +115,11 @@ class Record:
             my_asn=neighbor.local_as,
             peer_asn=neighbor.peer_as,
             state=heard.get("state", "Idle"),
-            since=heard.get("since", ""),
+            since=moment(heard["since"]) if heard else "",
             families=tuple(heard.get("families", ())),
             routes_wanted=confirmed + waiting,
             routes_confirmed=confirmed,
-            graceful_restart=bool(heard.get("graceful", False)),
+            graceful_restart=bool(heard.get("graceful_restart", False)),
             last_error=heard.get("last_error", ""),
             tries=heard.get("tries", 0),
         )
@@ -199,6 +200,11 @@ class Record:
             realtime=is_realtime(reflex),
             view_age=view_age,
         )
+
+
+def moment(seconds: float) -> str:
+    """Seconds since 1970, as the parent says them, in the words of Kubernetes."""
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def attributes(wanted: Mapping[str, Any] | None) -> Attributes | None:

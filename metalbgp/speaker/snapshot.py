@@ -51,16 +51,12 @@ class Snapshots:
 
     def _write(self, announcer: Announcer) -> None:
         assert announcer.configuration is not None  # noqa: S101  # keep() looked
-        installation = announcer.configuration.installation
         content = _File(
             time=time.time(),
             node=announcer.node,
             passwords=dict(announcer.passwords),
-            configuration=msgspec.Raw(msgspec.json.encode(compiled.encode(announcer.configuration))),
-            vips=[
-                msgspec.Raw(msgspec.json.encode(virtualip.encode(vip, installation)))
-                for vip in announcer.vips.values()
-            ],
+            configuration=msgspec.Raw(msgspec.json.encode(compiled.encode(announcer.configuration, ""))),
+            vips=[msgspec.Raw(msgspec.json.encode(virtualip.encode(vip))) for vip in announcer.vips.values()],
         )
         fresh = self._path.with_suffix(".new")
         with os.fdopen(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:

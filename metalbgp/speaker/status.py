@@ -47,6 +47,7 @@ class Status:
         pod: str,
         pod_uid: str,
         namespace: str,
+        installation: str,
         report: Callable[[], NodeReport],
         intents: Callable[[], Mapping[Intent, Detail]],
         now: Callable[[], str],
@@ -54,6 +55,7 @@ class Status:
         self._client = client
         self._emit = emit
         self._node, self._pod, self._pod_uid, self._namespace = node, pod, pod_uid, namespace
+        self._installation = installation
         self._report, self._intents, self._now = report, intents, now
         self._written: NodeReport | None = None
         self._standing: dict[Intent, Detail] = {}
@@ -78,10 +80,10 @@ class Status:
             report, updated=""
         ) == msgspec.structs.replace(self._written, updated=""):
             return
-        body = nodestate.encode(report, self._namespace)
         try:
-            await self._client.patch(NODE_STATES, self._node, body, self._namespace)
+            await self._client.patch(NODE_STATES, self._node, nodestate.merge_patch(report), self._namespace)
         except NotFound:
+            body = nodestate.encode(report, self._namespace, self._installation)
             await self._client.create(NODE_STATES, body, self._namespace)
         self._written = report
 
