@@ -20,6 +20,7 @@ print(*(r for r in c['options']['install_requires'].split('\n') if r and not r.s
  && python3 -m compileall -q --invalidation-mode unchecked-hash /opt/venv/lib
 COPY exabgp-conf /opt/metalbgp/exabgp-conf
 COPY metalbgp /opt/metalbgp/metalbgp
+COPY k8s/crds.yaml /opt/metalbgp/k8s/crds.yaml
 RUN python3 -m compileall -q --invalidation-mode unchecked-hash /opt/metalbgp
 
 FROM python:3.11-slim-bookworm
