@@ -221,7 +221,7 @@ l2_advertisement: Final = _reader(L2Advertisement)
 community: Final = _reader(Community)
 bfd_profile: Final = _reader(BFDProfile)
 
-READERS: Final[Mapping[str, Callable[[bytes], AnyObject]]] = {
+READERS: Final[Mapping[str, Callable[[bytes | Raw], AnyObject]]] = {
     "IPAddressPool": ip_address_pool,
     "BGPPeer": bgp_peer,
     "BGPAdvertisement": bgp_advertisement,

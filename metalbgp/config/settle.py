@@ -1,0 +1,74 @@
+"""Last good per object, and who stays when two objects cannot both stand.
+
+In:  each object as read now (None when it is invalid) and as it was in force before.
+Out: what is in force now. Nothing that was in force is lost to somebody else's change: a newcomer waits.
+
+Everybody starts with his new version. While two clash, the weaker one steps back to what it had (or out, if
+it had nothing), and all are compared again, because that older version may clash in turn. The weaker one is
+who changed what they clash about, then the younger. Each object steps back at most twice, and the versions
+that stood before stood together, so this ends, and where it ends does not depend on the order of anything.
+"""
+
+from collections.abc import Callable
+from typing import Any, Generic, TypeVar
+
+from msgspec import Struct
+
+from metalbgp.config.mistakes import Findings
+from metalbgp.model.configuration import Source
+
+T = TypeVar("T")
+Clash = Callable[[T, T], tuple[str, str, str] | None]  # (loser, winner) → field, why, remedy
+
+
+class Candidate(Struct, Generic[T]):
+    """One object on its way. `now`: the version it stands for at the moment."""
+
+    name: str
+    source: Source
+    findings: Findings
+    now: T | None
+    before: T | None
+
+    @property
+    def rank(self) -> tuple[str, str, str]:
+        return self.source.created, self.name, self.source.uid
+
+
+def settle(
+    candidates: list[Candidate[T]],
+    clash: Clash[T] | None = None,
+    essence: Callable[[T], Any] = lambda value: value,
+) -> tuple[T, ...]:
+    """The versions in force, by name. `essence`: what `clash` looks at, so that a change of anything else
+    does not make an object a newcomer in a dispute."""
+    for one in candidates:
+        if one.findings.found or one.now is None:
+            one.now = one.before
+
+    def standing(one: Candidate[T]) -> int:
+        if one.before is None or one.now is None:
+            return 2
+        return 0 if essence(one.now) == essence(one.before) else 1
+
+    while clash is not None:
+        present = sorted((c for c in candidates if c.now is not None), key=lambda c: (standing(c), c.rank))
+        weaker = _first_clash(present, clash)
+        if weaker is None:
+            break
+        weaker.now = None if weaker.now is weaker.before else weaker.before
+    in_force = [one.now for one in sorted(candidates, key=lambda c: c.rank[1:]) if one.now is not None]
+    return tuple(in_force)
+
+
+def _first_clash(present: list[Candidate[T]], clash: Clash[T]) -> Candidate[T] | None:
+    """The first that cannot stand beside those before it; the reason is noted on it."""
+    for at, one in enumerate(present):
+        for stronger in present[:at]:
+            if one.now is None or stronger.now is None:
+                continue
+            found = clash(one.now, stronger.now)
+            if found is not None:
+                one.findings.wrong(*found)
+                return one
+    return None
