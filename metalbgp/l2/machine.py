@@ -10,6 +10,7 @@ Elsewhere: bytes in wire.py; sockets in edge.py; who owns an address is the agen
 import heapq
 from collections import Counter
 from collections.abc import Iterable, Mapping
+from itertools import islice
 from typing import Final, NamedTuple
 
 from metalbgp.l2 import wire
@@ -18,7 +19,7 @@ from metalbgp.l2.links import Interface
 STALE: Final = 1.0  # seconds in the socket's queue: whoever asked was answered or gave up; we were stopped
 GRATUITOUS_PACE: Final = 1.1
 GRATUITOUS_WINDOW: Final = 5.0
-BATCH: Final = 200  # announcements in one wake(): a thousand new addresses must not hold up answers
+BATCH: Final = 200  # groups or announcements in one wake(): a thousand new addresses must not hold up answers
 CONFLICT_QUIET: Final = 300.0  # a conflict not seen for so long is over
 CONFLICTS_KEPT: Final = 64
 
@@ -111,7 +112,7 @@ class Machine:
     @property
     def deadline(self) -> float | None:
         """When wake() is due; None: not before something happens."""
-        if self._dirty or self._gone or self._leaves:
+        if self._dirty or self._gone or self._leaves or self._joins:
             return 0.0
         moments = [self._due[0][0]] if self._due else []
         if self.conflicts:
@@ -206,20 +207,21 @@ class Machine:
 
     def wake(self, now: float) -> list[Effect]:
         """Everything that is due, in the order in which it must be done."""
-        effects: list[Effect] = [Leave(interface, group) for (_, group), interface in self._leaves.items()]
+        effects: list[Effect] = [Leave(each, group) for each, group in _some(self._leaves)]
         effects += [Listen(interface, (), ()) for interface in self._gone.values()]
         for name in sorted(self._dirty & self.interfaces.keys()):
             held = self._held.get(name, {})
             arp = tuple(sorted(address for address in held if len(address) == 4))
             ndp = tuple(sorted(address for address in held if len(address) == 16))
             effects.append(Listen(self.interfaces[name], arp, ndp))
-        effects += [Join(interface, group) for (_, group), interface in self._joins.items()]
-        for mark in (self._leaves, self._gone, self._dirty, self._joins):
-            mark.clear()
+        self._gone.clear()
+        self._dirty.clear()
+        if not self._leaves:
+            effects += [Join(each, group) for each, group in _some(self._joins)]
         quiet = [key for key, sighting in self.conflicts.items() if sighting.last + CONFLICT_QUIET <= now]
         for key in quiet:
             del self.conflicts[key]
-        return effects + self._announce(now)
+        return effects if self._leaves or self._joins else effects + self._announce(now)
 
     def _announce(self, now: float) -> list[Effect]:
         """Gratuitous frames that are due. After its window one is forgotten: we were stopped meanwhile."""
@@ -324,3 +326,8 @@ class Machine:
             return []
         self.conflicts[conflict] = Sighting(known.times + 1 if known else 1, now)
         return [] if known else [conflict]
+
+
+def _some(pending: dict[tuple[str, bytes], Interface]) -> list[tuple[Interface, bytes]]:
+    """Take a batch of groups out of those that wait."""
+    return [(pending.pop(key), key[1]) for key in list(islice(pending, BATCH))]

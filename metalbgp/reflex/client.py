@@ -7,6 +7,7 @@ Elsewhere: the other end in process.py. A connection that breaks is made again, 
 
 import asyncio
 import json
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -41,7 +42,7 @@ class ReflexClient:
         self._task: asyncio.Task[None] | None = None
         self._state: dict[str, Any] | None = None
         self._conflicts: set[tuple[str, str, str]] = set()
-        self._answers: list[asyncio.Future[dict[str, Any]]] = []
+        self._answers: deque[asyncio.Future[dict[str, Any]] | None] = deque()  # None: nobody waits
 
     @property
     def state(self) -> dict[str, Any] | None:
@@ -109,6 +110,7 @@ class ReflexClient:
             if self._duties is not None:
                 await self._tell(writer)
             else:
+                self._answers.append(None)
                 writer.write(b'{"ask":"state"}\n')
             while line := await reader.readline():
                 self._heard(json.loads(line))
@@ -116,7 +118,7 @@ class ReflexClient:
             logs.warn("reflex-connection", error=str(problem))
         finally:
             for answer in self._answers:
-                if not answer.done():
+                if answer is not None and not answer.done():
                     answer.set_exception(ConnectionError("the reflex went away"))
             self._answers.clear()
 
@@ -127,10 +129,10 @@ class ReflexClient:
             return
         state: dict[str, Any] = message["state"]
         self._state = state
-        for answer in self._answers:
-            if not answer.done():
+        if "asked" in message and self._answers:  # in order; what came unasked may be older than the question
+            answer = self._answers.popleft()
+            if answer is not None and not answer.done():
                 answer.set_result(state)
-        self._answers.clear()
         before = self._conflicts
         self._conflicts = {(each["address"], each["interface"], each["mac"]) for each in state["conflicts"]}
         for each in state["conflicts"]:

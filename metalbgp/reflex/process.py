@@ -24,7 +24,7 @@ from metalbgp.reflex import messages, privileges
 FUSE: Final = 200_000  # µs of CPU without blocking once: a loop gone wrong would eat its core for ever
 WINDOW: Final = 0.01  # seconds over which the share of a core is measured
 SHARE: Final = 0.5  # of a core, at most: a flood must not take it from everybody else, nor blow the fuse
-TELL_EVERY: Final = 0.05  # states to the agent at most so often
+TELL_EVERY: Final = 0.25  # states to the agent at most so often: one of 1,000 addresses takes milliseconds
 CONNECTIONS: Final = 16
 
 
@@ -161,7 +161,7 @@ class Process:
             logs.warn("reflex-message", problem=message.text)
             self._send(descriptor, {"problem": message.text})
         elif isinstance(message, messages.Ask):
-            self._send(descriptor, {"state": self._state()})
+            self._send(descriptor, {"state": self._state(), "asked": True})
         elif isinstance(message, messages.Duties):
             if self._agent != descriptor:
                 logs.log("agent-here", duties=len(message.duties), before=len(machine.duties))

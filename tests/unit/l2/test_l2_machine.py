@@ -201,6 +201,19 @@ def test_a_thousand_gained_addresses_are_told_in_batches() -> None:
     assert batches == [2 * l2.BATCH] * 5
 
 
+def test_a_thousand_groups_are_joined_and_left_in_batches_and_told_after() -> None:
+    many = [b"\x20" + bytes(13) + number.to_bytes(2, "big") for number in range(1000)]
+    machine = Machine()
+    machine.set_interfaces({"eth0": ETH0}, 0.0)
+    machine.set_duties(dict.fromkeys(many), 0.0)
+    steps = [{type(effect) for effect in machine.wake(0.0)} for _ in range(9)]
+    assert steps == [{Listen, Join}, *[{Join}] * 3, {Join, Send}, *[{Send}] * 4]
+    machine.set_duties({}, 1.0)
+    steps = [{type(effect) for effect in machine.wake(1.0)} for _ in range(5)]
+    assert steps == [{Listen, Leave}, *[{Leave}] * 4]
+    assert not machine.wake(1.0)
+
+
 def test_listening_begins_before_the_first_announcement_and_groups_are_joined_between() -> None:
     machine = Machine()
     machine.set_interfaces({"eth0": ETH0}, 0.0)

@@ -33,9 +33,9 @@ class Server:
     async def next(self) -> dict[str, Any]:
         return await asyncio.wait_for(self.lines.get(), 5)
 
-    def tell(self, conflicts: list[dict[str, Any]]) -> None:
+    def tell(self, conflicts: list[dict[str, Any]], **more: object) -> None:
         state = {"realtime": "fifo", "interfaces": [], "conflicts": conflicts, "counters": {}}
-        self.writers[-1].write(json.dumps({"state": state}).encode() + b"\n")
+        self.writers[-1].write(json.dumps({"state": state} | more).encode() + b"\n")
 
     async def stop(self) -> None:
         assert self.server is not None
@@ -108,8 +108,9 @@ async def test_asking_waits_for_the_answer_and_says_when_there_is_none(server: S
     await server.next()
     asking = asyncio.create_task(client.ask())
     assert await server.next() == {"ask": "state"}
-    server.tell([])
-    assert (await asking)["realtime"] == "fifo"
+    server.tell([CONFLICT])
+    server.tell([], asked=True)
+    assert not (await asking)["conflicts"]
     asking = asyncio.create_task(client.ask())
     await server.next()
     await server.stop()

@@ -75,7 +75,7 @@ def test_no_line_raises(line: bytes) -> None:
 
 
 def test_the_reflex_imports_nothing_heavy() -> None:
-    """Its memory is counted on every node: no event loop, no decoder of cluster objects, no regular packages."""
+    """Its memory is counted on every node."""
     program = "import sys, metalbgp.reflex.process; print(*{name.partition('.')[0] for name in sys.modules})"
     loaded = subprocess.run(
         (sys.executable, "-c", program), check=True, capture_output=True, text=True
