@@ -1,4 +1,4 @@
-"""Images made on this machine: bases, FRR, the walkthrough's two, and the product from the repository's Dockerfile.
+"""Images made on this machine: bases, FRR, the walkthrough's two, and the product from its Dockerfile.
 
 In:  Debian's mirror, the checkout.
 Out: tags in the cache's Store; each is made again only when what it is made from changes.
@@ -32,8 +32,19 @@ STORE: Final = Store(IMAGES)
 _RECIPES: Final = Path(__file__).resolve().parent / "images"
 _SLIM: Final = "docker.io/library/debian:bookworm-slim"
 _PYTHON: Final = "docker.io/library/python:3.11-slim-bookworm"
-_NGINX_PACKAGES: Final = "nginx nginx-common libc6 libcrypt1 libpcre2-8-0 libssl3 zlib1g busybox-static".split()
-_PRODUCT_SOURCES: Final = ("Dockerfile", ".dockerignore", "setup.cfg", "pyproject.toml", "metalbgp", "exabgp-conf")
+_NGINX_PACKAGES: Final = (
+    *("nginx", "nginx-common", "libc6", "libcrypt1", "libpcre2-8-0", "libssl3", "zlib1g"),
+    "busybox-static",
+)
+_PRODUCT_SOURCES: Final = (
+    "Dockerfile",
+    ".dockerignore",
+    "setup.cfg",
+    "pyproject.toml",
+    "metalbgp",
+    "exabgp-conf",
+    "k8s/crds.yaml",
+)
 
 
 @contextmanager
@@ -49,10 +60,15 @@ def build_images() -> None:
     """Make whatever is missing, the product excepted."""
     with building():
         _make(PAUSE, "pause image", _key("pause", Path("/bin/busybox")), _pause)
-        _make("busybox:1.28", "busybox:1.28 from Debian's static busybox", _key("1", Path("/bin/busybox")), _busybox)
+        _make(
+            "busybox:1.28",
+            "busybox:1.28 from Debian's static busybox",
+            _key("1", Path("/bin/busybox")),
+            _busybox,
+        )
         _make("nginx:latest", "nginx:latest from Debian's packages", _key("2"), _nginx)
         base = _bases()
-        _make(FRR, "FRR image", _key(base, _RECIPES / "frr"), lambda: _bud("frr", FRR))
+        _make(FRR, "FRR image", _key("2", base, _RECIPES / "frr"), lambda: _bud("frr", FRR))
 
 
 def build_product() -> str:
@@ -132,7 +148,9 @@ def _pause() -> None:
     with _scratch() as root:
         _applets(root, ["sleep"])
         # sleep as process 1 would ignore SIGTERM and cost every pod its grace period
-        STORE.add_directory(PAUSE, root, {"Entrypoint": ["/bin/sleep", "2147483647"], "StopSignal": "SIGKILL"})
+        STORE.add_directory(
+            PAUSE, root, {"Entrypoint": ["/bin/sleep", "2147483647"], "StopSignal": "SIGKILL"}
+        )
 
 
 def _busybox() -> None:
@@ -181,7 +199,13 @@ def _bases() -> str:
         packages = CACHE / "debs"
         packages.mkdir(exist_ok=True)
         run("debootstrap", "--variant=minbase", f"--cache-dir={packages}", "bookworm", root, timeout=1200)
-        for useless in ("var/lib/apt/lists", "var/cache/apt", "usr/share/doc", "usr/share/man", "usr/share/locale"):
+        for useless in (
+            "var/lib/apt/lists",
+            "var/cache/apt",
+            "usr/share/doc",
+            "usr/share/man",
+            "usr/share/locale",
+        ):
             shutil.rmtree(root / useless, ignore_errors=True)
         for directory in ("var/lib/apt/lists/partial", "var/cache/apt/archives/partial"):
             (root / directory).mkdir(parents=True)
@@ -220,7 +244,13 @@ def _has(name: str) -> bool:
     return not run(*_BUILDAH, "inspect", "--type", "image", name, check=False).returncode
 
 
-_BUILDAH: Final = ("buildah", "--root", str(CACHE / "buildah" / "root"), "--runroot", str(CACHE / "buildah" / "run"))
+_BUILDAH: Final = (
+    "buildah",
+    "--root",
+    str(CACHE / "buildah" / "root"),
+    "--runroot",
+    str(CACHE / "buildah" / "run"),
+)
 
 
 def _buildah(*words: str | Path) -> None:
@@ -231,7 +261,11 @@ def _buildah(*words: str | Path) -> None:
 def _secrets() -> list[str]:
     """The machine's way to its package index, lent to RUN and left in no layer."""
     files = {
-        "pipconf": (Path("/etc/pip.conf"), Path.home() / ".config/pip/pip.conf", Path.home() / ".pip/pip.conf"),
+        "pipconf": (
+            Path("/etc/pip.conf"),
+            Path.home() / ".config/pip/pip.conf",
+            Path.home() / ".pip/pip.conf",
+        ),
         "ca": (Path("/etc/ssl/certs/ca-certificates.crt"),),
     }
     return [

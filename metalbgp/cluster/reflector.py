@@ -32,6 +32,7 @@ from metalbgp.cluster.errors import (
     ClusterError,
     Gone,
     Invalid,
+    NotFound,
     Refused,
     Silent,
     WatchFailed,
@@ -105,6 +106,7 @@ class _BareHead(Struct, gc=False):
 
 _decode_bookmark = msgspec.json.Decoder(_Head).decode
 _decode_head = msgspec.json.Decoder(_BareHead).decode
+MISSING_KIND = 1.0  # seconds between two looks for a kind that the API server does not know (yet)
 _INITIAL_END = "k8s.io/initial-events-end"
 
 
@@ -201,6 +203,10 @@ class Reflector(Generic[T]):
             self._resume = ""
         if isinstance(error, BadRequest | Invalid) and self._give_way(error):
             return 0.0
+        if isinstance(error, NotFound):  # the kind itself: its CRD is applied any moment, or never
+            self._backoff.reset()
+            self.trouble = str(error)
+            return MISSING_KIND
         if not relist:  # a version too old is normal life
             self.trouble = str(error)
         logs.log("watch-interrupted", resource=self.resource.plural, error=str(error), relist=relist)

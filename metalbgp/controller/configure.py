@@ -240,9 +240,10 @@ class Configurator:
     async def _write(self, configuration: Configuration) -> None:
         """A merge patch from what stands there; defaults are left out, so what vanished must be named."""
         name = configuration.installation
-        patch = None if self._written is None else compiled.merge_patch(self._written, configuration)
+        before, self._written = self._written, configuration  # the watch may show it before the answer comes
+        patch = None if before is None else compiled.merge_patch(before, configuration)
         try:
-            if self._written is None:
+            if before is None:
                 body = compiled.encode(configuration, self._namespace)
                 await self._fenced.create(SPEAKER_CONFIGURATIONS, body, self._namespace)
             elif patch is not None:
@@ -250,7 +251,9 @@ class Configurator:
         except (NotFound, AlreadyExists):
             await self._read_written()  # the next pass begins with what is really there
             raise
-        self._written = configuration
+        except ClusterError:
+            self._written = None  # whether it was written is unknown
+            raise
 
     def _resolved(self, peer: objects.BGPPeer) -> bytes:
         """The peer's password, b"" when it has none or its Secret does not (yet) exist."""

@@ -25,16 +25,16 @@ TRIES = 60
 PAUSE = 1.0  # seconds; the API server may be starting as well
 
 
-class _Condition(Struct):
+class _Condition(Struct, frozen=True):
     type: str
     status: str
 
 
-class _Status(Struct):
+class _Status(Struct, frozen=True):
     conditions: list[_Condition] | None = None
 
 
-class _Definition(Struct):
+class _Definition(Struct, frozen=True):
     status: _Status = _Status()
 
 

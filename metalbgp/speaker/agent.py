@@ -130,11 +130,11 @@ def intents(agent: Agent) -> Mapping[Intent, Detail]:
     return {intent: tuple(sorted(detail)) for intent, detail in found.items()}
 
 
-class _Meta(msgspec.Struct):
+class _Meta(msgspec.Struct, frozen=True):
     deletionTimestamp: str | None = None
 
 
-class _DaemonSet(msgspec.Struct):
+class _DaemonSet(msgspec.Struct, frozen=True):
     metadata: _Meta
 
 
