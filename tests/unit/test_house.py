@@ -117,9 +117,9 @@ def test_a_module_says_what_it_is(path: Path) -> None:
     header = ast.get_docstring(ast.parse(text))
     assert header, f"{named(path)} has no header"
     if len(text.splitlines()) > 100 and path.name != "__init__.py":
-        assert "
-
-" in header, f"{named(path)}: the header does not say what goes in, comes out or is elsewhere"
+        assert "\n\n" in header, (
+            f"{named(path)}: the header does not say what goes in, comes out or is elsewhere"
+        )
 
 
 def test_a_file_is_one_thought_and_a_long_one_says_which() -> None:
