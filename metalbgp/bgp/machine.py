@@ -74,7 +74,7 @@ class Pending:
     peer: str = ""
     entries: list[tuple[Entry, Outstanding]] = field(default_factory=list)
     lines: list[str] = field(default_factory=list)
-    states: tuple[PeerState, ...] = ()
+    states: tuple[PeerState, ...] | None = None
 
 
 class Machine:
@@ -271,6 +271,8 @@ class Machine:
         if not self._fifo:
             self._effects.append(Problem("child", "an answer that nothing asked for"))
             return
+        if self._fifo[0].kind == "state" and self._fifo[0].states is None:
+            return  # an answer to a command of the helper that died: ExaBGP gives it to the next one
         pending = self._fifo.popleft()
         match pending.kind:
             case "routes":
@@ -289,7 +291,7 @@ class Machine:
                 if self._reload.shown(pending.lines, now):
                     self._reloaded(now)
             case "state":
-                for shown in pending.states:
+                for shown in pending.states or ():
                     self._read_back(shown, now)
             case _:
                 assert_never(pending.kind)

@@ -268,7 +268,7 @@ class _Side(Struct, rename="kebab"):
 
 
 class _Shown(Struct):
-    state: str
+    fsm: str  # not `state`: that says "down" for the first second of a session
     local: _Side
     peer: _Side
     families: list[str] = []
@@ -305,7 +305,7 @@ def _shown(entry: _Shown) -> PeerState:
     peer = entry.peer
     return PeerState(
         peer=canonical(peer.address),
-        up=entry.state == "up",
+        up=entry.fsm == "ESTABLISHED",
         local=entry.local.address,
         families=_families(entry.families),
         graceful_restart=bool(

@@ -1,0 +1,363 @@
+"""Real FRR routers and a real speaker parent in network namespaces; the test plays the agent.
+
+Everything is named after the test's pid; what a crashed run left is removed at the next start.
+"""
+
+import json
+import os
+import select
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[2]
+NAME = "mbgp"
+PREFIX = f"{NAME}-{os.getpid()}"
+SPEAKER = f"{PREFIX}-s"
+BGPD = Path("/usr/lib/frr/bgpd")
+Attributes = dict[str, Any] | None
+Key = tuple[str, str]
+
+
+def run(*command: str) -> str:
+    return subprocess.run(command, check=True, capture_output=True, text=True, timeout=20).stdout
+
+
+def clean() -> None:
+    """Remove our namespaces and those of runs that are gone, with the processes in them."""
+    for line in run("ip", "netns", "list").splitlines():
+        name = line.split()[0]
+        parts = name.split("-")
+        if parts[0] != NAME or len(parts) != 3 or not parts[1].isdigit():
+            continue
+        if parts[1] != str(os.getpid()) and Path(f"/proc/{parts[1]}").exists():
+            continue
+        for pid in run("ip", "netns", "pids", name).split():
+            with suppress(ProcessLookupError):
+                os.kill(int(pid), signal.SIGKILL)
+        run("ip", "netns", "delete", name)
+
+
+class Router:
+    """One bgpd in its namespace, joined to the speaker by a veth: 10.90.N.1 here, 10.90.N.2 there; fd90:N::/64."""
+
+    def __init__(self, number: int, folder: Path) -> None:
+        self.number = number
+        self.namespace = f"{PREFIX}-r{number}"
+        self.folder = folder / f"r{number}"
+        self.v4, self.ours4 = f"10.90.{number}.1", f"10.90.{number}.2"
+        self.v6, self.ours6 = f"fd90:{number}::1", f"fd90:{number}::2"
+        self.asn = 65100 + number
+        self._process: subprocess.Popen[bytes] | None = None
+        self._link()
+        self.folder.mkdir()
+        shutil.chown(self.folder, "frr", "frr")
+
+    def _link(self) -> None:
+        veth = f"v{self.number}"
+        run("ip", "netns", "add", self.namespace)
+        run("ip", "-n", SPEAKER, "link", "add", veth, "type", "veth", "peer", "v0", "netns", self.namespace)
+        for namespace, device, four, six in (
+            (SPEAKER, veth, self.ours4, self.ours6),
+            (self.namespace, "v0", self.v4, self.v6),
+        ):
+            run("ip", "-n", namespace, "address", "add", f"{four}/24", "dev", device)
+            run("ip", "-n", namespace, "address", "add", f"{six}/64", "dev", device, "nodad")
+            run("ip", "-n", namespace, "link", "set", "lo", "up")
+            run("ip", "-n", namespace, "link", "set", device, "up")
+
+    def start(self, *, remote_as: int = 65001, neighbor_lines: Iterable[str] = (), lines: str = "") -> None:
+        extra = "\n".join(f" neighbor {peer} {line}" for peer in self._peers for line in neighbor_lines)
+        config = f"""router bgp {self.asn}
+ bgp router-id {self.v4}
+ no bgp ebgp-requires-policy
+ no bgp network import-check
+ timers bgp 3 9
+ neighbor {self.ours4} remote-as {remote_as}
+ neighbor {self.ours6} remote-as {remote_as}
+{extra}
+{lines}
+ address-family ipv6 unicast
+  neighbor {self.ours6} activate
+"""
+        path = self.folder / "bgpd.conf"
+        path.write_text(config)
+        path.chmod(0o644)
+        command = ["ip", "netns", "exec", self.namespace, str(BGPD), "-Z", "-f", str(path)]
+        command += ["-i", str(self.folder / "bgpd.pid"), "--vty_socket", str(self.folder)]
+        command += ["-u", "frr", "-g", "frr", "--log", f"file:{self.folder / 'bgpd.log'}"]
+        self._process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        wait_for(lambda: (self.folder / "bgpd.vty").exists(), "bgpd's socket")
+
+    @property
+    def _peers(self) -> tuple[str, str]:
+        return self.ours4, self.ours6
+
+    def kill(self) -> None:
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait(10)
+            (self.folder / "bgpd.vty").unlink(missing_ok=True)
+
+    def vtysh(self, *commands: str) -> str:
+        words = [word for command in commands for word in ("-c", command)]
+        return run("ip", "netns", "exec", self.namespace, "vtysh", "--vty_socket", str(self.folder), *words)
+
+    def table(self, family: int = 4) -> dict[str, int]:
+        """prefix -> MED of everything that the router holds, stale included."""
+        shown = json.loads(self.vtysh(f"show bgp ipv{family} unicast json"))
+        return {prefix: paths[0].get("metric", 0) for prefix, paths in shown.get("routes", {}).items()}
+
+    def path(self, prefix: str) -> dict[str, Any]:
+        family = 6 if ":" in prefix else 4
+        shown = json.loads(self.vtysh(f"show bgp ipv{family} unicast {prefix} json"))
+        found: dict[str, Any] = shown["paths"][0]
+        return found
+
+    def stale(self) -> int:
+        return self.vtysh("show ip bgp").count("\nS")
+
+    def session(self, family: int = 4) -> dict[str, Any]:
+        peer = self._peers[family == 6]
+        found: dict[str, Any] = json.loads(self.vtysh(f"show bgp neighbors {peer} json"))[peer]
+        return found
+
+    def neighbor(self, family: int = 4, **changes: Any) -> dict[str, Any]:
+        """The Neighbor that the speaker needs for this router."""
+        address, families = (self.v4, ["ipv4"]) if family == 4 else (self.v6, ["ipv6"])
+        return {
+            "address": address,
+            "name": f"r{self.number}-{family}",
+            "local_as": 65001,
+            "peer_as": self.asn,
+            "router_id": "10.90.0.2",
+            "hold_time": 9,
+            "families": families,
+            **changes,
+        }
+
+
+def wait_for(condition: Callable[[], Any], what: str, limit: float = 15.0) -> Any:
+    """Ask again every 20 ms until it holds."""
+    end = time.monotonic() + limit
+    while True:
+        if value := condition():
+            return value
+        if time.monotonic() > end:
+            raise AssertionError(f"not within {limit} s: {what}")
+        select.select([], [], [], 0.02)
+
+
+class Agent:
+    """A client of parent.sock that says it is the agent, and remembers what it hears."""
+
+    def __init__(self, path: Path) -> None:
+        self._link = socket.socket(socket.AF_UNIX)
+        self._link.connect(str(path))
+        self._unread = b""
+        self.routes: dict[Key, str] = {}
+        self.sessions: dict[str, dict[str, Any]] = {}
+        self.session_log: list[tuple[str, str]] = []
+        self.problems: list[dict[str, Any]] = []
+        self.journal: dict[str, Any] = {}
+        self.say({"hello": "agent"})
+        self.until(lambda: bool(self.journal), "the journal")
+
+    def say(self, message: Mapping[str, Any]) -> None:
+        self._link.sendall(json.dumps(message).encode() + b"\n")
+
+    def neighbors(self, *neighbors: Mapping[str, Any]) -> None:
+        self.say({"neighbors": neighbors})
+
+    def want(self, wants: Mapping[Key, Attributes]) -> None:
+        self.say({"want": [[*key, attributes] for key, attributes in wants.items()]})
+
+    def listen(self, limit: float) -> None:
+        """Take in what comes within the limit; returns after the first piece."""
+        if not select.select([self._link], [], [], limit)[0]:
+            return
+        data = self._link.recv(1 << 20)
+        assert data, "the parent closed the connection"
+        *lines, self._unread = (self._unread + data).split(b"\n")
+        for line in lines:
+            self._hear(json.loads(line))
+
+    def _hear(self, message: dict[str, Any]) -> None:
+        if "journal" in message:
+            self.journal = message["journal"]
+            self.sessions = {s["peer"]: s for s in self.journal["sessions"]}
+            self.routes = {(r[0], r[1]): r[5] for r in self.journal["routes"]}
+        if "session" in message:
+            self.sessions[message["session"]["peer"]] = message["session"]
+            self.session_log.append((message["session"]["peer"], message["session"]["state"]))
+        for peer, prefix, state, _ in message.get("routes", ()):
+            self.routes[peer, prefix] = state
+        if "problem" in message:
+            self.problems.append(message["problem"])
+
+    def until(self, condition: Callable[[], Any], what: str, limit: float = 15.0) -> Any:
+        end = time.monotonic() + limit
+        while True:
+            if value := condition():
+                return value
+            if time.monotonic() > end:
+                known = {k: v for k, v in self.routes.items() if v not in {"confirmed", "withdrawn"}}
+                raise AssertionError(f"not within {limit} s: {what}; {known} {self.sessions} {self.problems}")
+            self.listen(0.02)
+
+    def established(self, *peers: str, limit: float = 15.0) -> None:
+        def up() -> bool:
+            return all(self.sessions.get(p, {}).get("state") == "Established" for p in peers)
+
+        self.until(up, f"sessions with {peers}", limit)
+
+    def settled(self, wants: Mapping[Key, Attributes], limit: float = 20.0) -> None:
+        """Every route is confirmed, or withdrawn."""
+
+        def done() -> bool:
+            return all(
+                self.routes.get(key, "withdrawn") == ("withdrawn" if attributes is None else "confirmed")
+                for key, attributes in wants.items()
+            )
+
+        self.until(done, "all routes settled", limit)
+
+    def close(self) -> None:
+        self._link.close()
+
+
+class Speaker:
+    """`python -m metalbgp.speaker` in its namespace, with ExaBGP and without agent and reflex."""
+
+    def __init__(self, folder: Path) -> None:
+        self.run = folder / "run"
+        self._log = (folder / "speaker.log").open("ab")
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self, **env: str) -> None:
+        merged = os.environ | {"METALBGP_RUN": str(self.run), "METALBGP_AGENT": "", "METALBGP_REFLEX": ""}
+        command = ["ip", "netns", "exec", SPEAKER, sys.executable, "-m", "metalbgp.speaker"]
+        self._process = subprocess.Popen(command, env=merged | env, cwd=ROOT, stderr=self._log)
+        wait_for(self._answers, "parent.sock")
+
+    def _answers(self) -> bool:
+        with socket.socket(socket.AF_UNIX) as link:
+            try:
+                link.connect(str(self.run / "parent.sock"))
+            except OSError:
+                return False
+        return True
+
+    def agent(self) -> Agent:
+        return Agent(self.run / "parent.sock")
+
+    @property
+    def pid(self) -> int:
+        assert self._process is not None
+        return self._process.pid
+
+    def exabgp(self) -> int:
+        found = [p for p in children(self.pid) if b"launch.py" in cmdline(p) and b"server" in cmdline(p)]
+        return found[0] if found else 0
+
+    def helper(self) -> int:
+        found = [p for p in children(self.exabgp()) if b"helper.py" in cmdline(p)]
+        return found[0] if found else 0
+
+    def ask(self, question: str = "journal") -> Any:
+        command = [sys.executable, "-m", "metalbgp.speaker.ask", question]
+        env = os.environ | {"METALBGP_RUN": str(self.run)}
+        answer = subprocess.run(command, env=env, cwd=ROOT, capture_output=True, check=True, timeout=20)
+        return json.loads(answer.stdout)
+
+    def terminate(self) -> float:
+        """Stop it in order; the seconds that it took."""
+        assert self._process is not None
+        began = time.monotonic()
+        self._process.terminate()
+        self._process.wait(20)
+        return time.monotonic() - began
+
+    def kill(self) -> None:
+        if self._process is not None and self._process.poll() is None:
+            self._process.kill()
+            self._process.wait(10)
+
+    def log(self) -> str:
+        return Path(self._log.name).read_text()
+
+
+def children(pid: int) -> list[int]:
+    try:
+        text = Path(f"/proc/{pid}/task/{pid}/children").read_text()
+    except OSError:
+        return []
+    return [int(word) for word in text.split()]
+
+
+def cmdline(pid: int) -> bytes:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return b""
+
+
+def resident(pid: int) -> float:
+    """MiB"""
+    return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 2**20
+
+
+class Lab:
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.routers: dict[int, Router] = {}
+        self.speaker = Speaker(folder)
+
+    def router(self, number: int) -> Router:
+        self.routers[number] = Router(number, self.folder)
+        return self.routers[number]
+
+    def equal(self, wants: Mapping[Key, Attributes], limit: float = 10.0) -> None:
+        """Every router's table is what is wanted, prefix by prefix, with its MED."""
+        for router in self.routers.values():
+            for family, peer in ((4, router.v4), (6, router.v6)):
+                want = {k[1]: a.get("med", 0) for k, a in wants.items() if k[0] == peer and a is not None}
+                _wait_equal(
+                    lambda r=router, f=family: r.table(f), want, f"r{router.number} IPv{family}", limit
+                )
+
+
+def _wait_equal(table: Callable[[], dict[str, Any]], want: dict[str, Any], who: str, limit: float) -> None:
+    end = time.monotonic() + limit
+    while (seen := table()) != want:
+        if time.monotonic() > end:
+            different = {p: (seen.get(p), want.get(p)) for p in {*seen, *want} if seen.get(p) != want.get(p)}
+            raise AssertionError(f"{who}: (router, wanted) {different}")
+        select.select([], [], [], 0.05)
+
+
+@contextmanager
+def laboratory() -> Iterator[Lab]:
+    clean()
+    folder = Path(tempfile.mkdtemp(prefix=f"{PREFIX}-"))
+    folder.chmod(0o755)
+    run("ip", "netns", "add", SPEAKER)
+    run("ip", "-n", SPEAKER, "link", "set", "lo", "up")
+    lab = Lab(folder)
+    try:
+        yield lab
+    finally:
+        lab.speaker.kill()
+        sys.stderr.write(lab.speaker.log()[-6000:])  # pytest shows it when the test failed
+        for router in lab.routers.values():
+            router.kill()
+        clean()
+        shutil.rmtree(folder, ignore_errors=True)
