@@ -4,18 +4,25 @@ In:  a registry and two questions. Out: plain HTTP. The parent answers its own /
 because liveness is the parent's alone.
 """
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 
 
 async def serve(
-    port: int, registry: CollectorRegistry, ready: Callable[[], str], host: str | None = None
+    port: int,
+    registry: CollectorRegistry,
+    ready: Callable[[], str],
+    host: str | None = None,
+    refresh: Callable[[], Awaitable[None]] | None = None,
 ) -> web.AppRunner:
-    """Serve until the runner is cleaned up. `ready` answers "" when ready, else what is missing."""
+    """Serve until the runner is cleaned up. `ready` answers "" when ready, else what is missing; `refresh`
+    is awaited before each scrape."""
 
     async def metrics(_: web.Request) -> web.Response:
+        if refresh is not None:
+            await refresh()
         response = web.Response(body=generate_latest(registry))
         response.headers["Content-Type"] = CONTENT_TYPE_LATEST
         return response

@@ -85,12 +85,13 @@ async def run(options: argparse.Namespace) -> None:
         installation=options.installation or options.namespace,
         report=report,
         intents=lambda: intents(agent),
+        uids=lambda: uids(agent),
         now=now,
     )
     registry = agent.metrics.registry
     servers = [await web.serve(options.health_probe_port, registry, agent.ready, "127.0.0.1")]
     if options.port:
-        servers.append(await web.serve(options.port, registry, agent.ready))
+        servers.append(await web.serve(options.port, registry, agent.ready, refresh=agent.ask_reflex))
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -128,6 +129,11 @@ def intents(agent: Agent) -> Mapping[Intent, Detail]:
         for service in services_of(agent.announcer, duty.address):
             found.setdefault(("layer2", service), set()).update(duty.interfaces or ())
     return {intent: tuple(sorted(detail)) for intent, detail in found.items()}
+
+
+def uids(agent: Agent) -> dict[str, str]:
+    """The uid of every Service behind an address, for Events that say "announcing"."""
+    return {key: holder.uid for vip in agent.announcer.vips.values() for key, holder in vip.holders.items()}
 
 
 class _Meta(msgspec.Struct, frozen=True):

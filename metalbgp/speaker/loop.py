@@ -269,6 +269,11 @@ class Agent:
             return "no connection to the parent"
         return "" if self.record.child_runs else "ExaBGP does not run"
 
+    async def ask_reflex(self) -> None:
+        """Fresh counters for a scrape; without a reflex the last ones stay."""
+        with contextlib.suppress(TimeoutError, ConnectionError):
+            await self.reflex.ask()
+
     def snapshot_for_metrics(self) -> Any:
         return self.record.snapshot(self.announcer, self.reflex.state, self.view_age)
 

@@ -50,15 +50,17 @@ class Status:
         installation: str,
         report: Callable[[], NodeReport],
         intents: Callable[[], Mapping[Intent, Detail]],
+        uids: Callable[[], Mapping[str, str]],  # of the Services behind the addresses, by namespace/name
         now: Callable[[], str],
     ) -> None:
         self._client = client
         self._emit = emit
         self._node, self._pod, self._pod_uid, self._namespace = node, pod, pod_uid, namespace
         self._installation = installation
-        self._report, self._intents, self._now = report, intents, now
+        self._report, self._intents, self._uids, self._now = report, intents, uids, now
         self._written: NodeReport | None = None
         self._standing: dict[Intent, Detail] = {}
+        self._announced: frozenset[Intent] = frozenset()
         self._silenced = False
 
     async def run(self, changed: asyncio.Event) -> None:
@@ -90,6 +92,11 @@ class Status:
     async def _write_intents(self) -> None:
         """Only what differs from what stands; nothing at all beyond the limit."""
         wanted = dict(self._intents())
+        if fresh := sorted(wanted.keys() - self._announced):
+            uids = self._uids()
+            for protocol, service in fresh:
+                self._say(protocol, service, uids.get(service, ""))
+        self._announced = frozenset(wanted)
         if len(wanted) > INTENTS:
             if not self._silenced:
                 logs.warn("intents-off", wanted=len(wanted), limit=INTENTS, see="metalbgp routes")
@@ -149,7 +156,7 @@ class Status:
             return SERVICE_BGP_STATUSES, f"bgp-{digest}"
         return SERVICE_L2_STATUSES, f"l2-{digest}"
 
-    def announced(self, service: str, uid: str, protocol: str) -> None:
+    def _say(self, protocol: str, service: str, uid: str) -> None:
         """The event that users know, once per change instead of once per pass."""
         namespace, _, name = service.partition("/")
         words = f'announcing from node "{self._node}" with protocol "{protocol}"'
