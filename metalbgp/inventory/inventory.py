@@ -32,6 +32,7 @@ class Inventory:
         self.claims: dict[str, VirtualIP] = {}  # by address
         self.live_speakers: frozenset[str] = frozenset()
         self.pending: set[str] = set()  # ours, and no claim names them
+        self.lacking: set[str] = set()  # PreferDualStack with one address so far
         self._slices: dict[str, dict[str, EndpointSlice]] = {}  # service → slice key → slice
         self._slice_owner: dict[str, str] = {}  # slice key → service
         self._endpoints: dict[str, Endpoints] = {}
@@ -225,16 +226,17 @@ class Inventory:
 
     def _recount(self, key: str) -> None:
         service = self.services.get(key)
-        if service is not None and self.is_ours(service) and key not in self._held:
-            self.pending.add(key)
-        else:
-            self.pending.discard(key)
+        held = len(self._held.get(key, ()))
+        ours = service is not None and self.is_ours(service)
+        wants_two = service is not None and service.ip_family_policy == "PreferDualStack"
+        (self.pending.add if ours and not held else self.pending.discard)(key)
+        (self.lacking.add if ours and held == 1 and wants_two else self.lacking.discard)(key)
 
     def _waiting_for(self, address: str) -> set[str]:
         """Pending Services that may use the pool of an address that became free (wholly or in part)."""
         pool = self.configuration.pool_of(address)
         name = pool.name if pool else None
-        return {key for key in self.pending if self.services[key].requested_pool in ("", name)}
+        return {key for key in self.pending | self.lacking if self.services[key].requested_pool in ("", name)}
 
     def _may_join(self, before: Service, after: Service) -> set[str]:
         """Pending sharers that a changed key, policy or port of another may let in (metallb.md 2.5)."""

@@ -1,0 +1,218 @@
+"""The law of the inventory: who was not touched needs no work.
+
+A small controller does only what Touched tells it. After every event, looking at everything again must change
+nothing: no address moves, no pending Service could be served, no VirtualIP would be written differently.
+"""
+
+from collections.abc import Iterator
+from typing import Any
+
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
+from msgspec.structs import replace
+
+from metalbgp.allocate.allocate import Allocation, Refusal, allocate
+from metalbgp.allocate.request import request_of
+from metalbgp.allocate.taken import Taken, use_of
+from metalbgp.inventory.inventory import Inventory
+from metalbgp.inventory.touched import Touched
+from metalbgp.model.configuration import Preference
+from metalbgp.model.services import EXCLUDE_LABEL, Namespace, Node, Service
+from metalbgp.model.virtualips import VirtualIP
+from metalbgp.plan.plan import plan, virtual_ip
+from metalbgp.plan.ranking import Claimant
+from metalbgp.plan.scene import Scene
+from tests.values import (
+    bgp,
+    configuration,
+    endpoint_slice,
+    l2,
+    labelled,
+    peer,
+    pinned,
+    pool,
+    ports,
+    service,
+)
+
+KEYS = st.sampled_from(["web/a", "web/b", "web/c", "shop/d"])
+NODES = st.sampled_from(["n1", "n2", "n3"])
+SMALL = pool("production", "192.0.2.0-192.0.2.1")
+POOLS = [
+    (SMALL,),
+    (pool("production", "192.0.2.0-192.0.2.1", "2001:db8::"),),
+    (pool("production", "192.0.2.1-192.0.2.2"),),
+    (pool("renamed", "192.0.2.0-192.0.2.1", "2001:db8::"),),
+    (SMALL, pool("second", "198.51.100.0", "2001:db8:1::")),
+    (
+        pool("production", "192.0.2.0", allocation=pinned(namespace_selectors=(labelled(team="x"),))),
+        pool("second", "198.51.100.0-198.51.100.1", auto_assign=False),
+    ),
+]
+ADVERTISEMENTS = [
+    (bgp("external", "production", "second"), l2("layer2", "production", "second", "renamed")),
+    (bgp("external", "production", communities=((1, 1),)), l2("layer2", "production", interfaces=("eth0",))),
+    (bgp("gold", "production", "renamed", service_selectors=(labelled(tier="gold"),)),),
+    (
+        l2("layer2", "production", "renamed", node_selectors=(labelled(rack="1"),)),
+        l2("gold", "production", service_selectors=(labelled(tier="gold"),)),
+    ),
+    (l2("layer2", "production", preferences=(Preference(weight=7, selector=labelled(rack="1")),)),),
+]
+WISHES: st.SearchStrategy[dict[str, Any]] = st.fixed_dictionaries(
+    {
+        "dual": st.sampled_from(["", "", "PreferDualStack", "RequireDualStack"]),
+        "sharing_key": st.sampled_from(["", "", "k"]),
+        "external_traffic_policy": st.sampled_from(["Cluster", "Local"]),
+        "requested_pool": st.sampled_from(["", "", "production", "second"]),
+        "requested_addresses": st.sampled_from([None, None, None, "192.0.2.1"]),
+        "ports": st.sampled_from([ports(80), ports(443), ports(80, 443)]),
+        "labels": st.sampled_from([{}, {"tier": "gold"}]),
+        "type": st.sampled_from(["LoadBalancer", "LoadBalancer", "LoadBalancer", "ClusterIP"]),
+    }
+)
+
+
+class Controller(RuleBasedStateMachine):
+    def __init__(self) -> None:
+        super().__init__()
+        self.inventory = Inventory("metallb-system")
+        self.taken = Taken()
+        self.clock = 0
+
+    # -------------------------------------------------------------- events
+
+    @rule(key=KEYS, wish=WISHES)
+    def put_service(self, key: str, wish: dict[str, Any]) -> None:
+        self.clock += 1
+        known = self.inventory.services.get(key)
+        created = known.created if known else f"{self.clock:06}"
+        self.work(self.inventory.put_service(service(key, created=created, **wish)))
+
+    @rule(key=KEYS)
+    def drop_service(self, key: str) -> None:
+        self.work(self.inventory.drop_service(key))
+
+    @rule(
+        key=KEYS, name=st.sampled_from(["s1", "s2"]), on=st.lists(st.tuples(NODES, st.booleans()), max_size=2)
+    )
+    def put_slice(self, key: str, name: str, on: list[tuple[str, bool]]) -> None:
+        endpoints = [(f"10.1.0.{i}", where, serving) for i, (where, serving) in enumerate(on)]
+        _, _, owner = key.partition("/")
+        self.work(self.inventory.put_slice(endpoint_slice(key, f"{owner}-{name}", *endpoints)))
+
+    @rule(key=KEYS, name=st.sampled_from(["s1", "s2"]))
+    def drop_slice(self, key: str, name: str) -> None:
+        self.work(self.inventory.drop_slice(f"{key}-{name}"))
+
+    @rule(name=NODES, rack=st.sampled_from(["1", "2"]), down=st.booleans(), excluded=st.booleans())
+    def put_node(self, name: str, rack: str, down: bool, excluded: bool) -> None:
+        labels = {"rack": rack} | ({EXCLUDE_LABEL: ""} if excluded else {})
+        self.work(self.inventory.put_node(Node(name=name, labels=labels, network_unavailable=down)))
+
+    @rule(name=NODES)
+    def drop_node(self, name: str) -> None:
+        self.work(self.inventory.drop_node(name))
+
+    @rule(names=st.sets(NODES))
+    def speakers(self, names: set[str]) -> None:
+        self.work(self.inventory.live(names))
+
+    @rule(name=st.sampled_from(["web", "shop"]), team=st.sampled_from(["x", "y"]))
+    def put_namespace(self, name: str, team: str) -> None:
+        self.work(self.inventory.put_namespace(Namespace(name=name, labels={"team": team})))
+
+    @rule(pools=st.sampled_from(POOLS), said=st.sampled_from(ADVERTISEMENTS), ignore=st.booleans())
+    def configure(self, pools: tuple[Any, ...], said: tuple[Any, ...], ignore: bool) -> None:
+        self.clock += 1
+        made = configuration(*pools, *said, peer("tor-a"), sequence=self.clock, ignore_exclude_label=ignore)
+        self.work(self.inventory.configure(made))
+
+    @rule(key=KEYS)
+    def other_hands_delete_a_claim(self, key: str) -> None:
+        for address in self.inventory.held(key):
+            self.taken.learn(address, None)
+            self.work(self.inventory.drop_claim(address))
+
+    # -------------------------------------------------------------- the small controller
+
+    def work(self, touched: Touched) -> None:
+        for _ in range(200):
+            if not touched:
+                return
+            if keys := sorted(touched.services | touched.counts):
+                rest = replace(
+                    touched, services=touched.services - {keys[0]}, counts=touched.counts - {keys[0]}
+                )
+                touched = rest | self.serve(keys[0])
+            else:
+                more = Touched()
+                for address in touched.addresses & self.inventory.claims.keys():
+                    more |= self.write(self.desired(address, self.inventory.claims[address]))
+                touched = more
+        raise AssertionError("the work never ends")
+
+    def serve(self, key: str) -> Touched:
+        one = self.inventory.services.get(key)
+        answer = self.ask(one) if one is not None and self.inventory.is_ours(one) else None
+        wanted = answer.addresses if isinstance(answer, Allocation) else ()
+        touched = Touched()
+        for address in self.inventory.held(key):
+            if address not in wanted:
+                touched |= self.leave(key, address)
+        for address in wanted:
+            assert one is not None
+            assert self.taken.conflict(address, use_of(one)) is None
+            touched |= self.write(self.desired(address, self.inventory.claims.get(address), one))
+        return touched
+
+    def ask(self, one: Service) -> Allocation | Refusal:
+        held = self.inventory.held(one.key)
+        pools = self.inventory.configuration.pools
+        return allocate(request_of(one, held), pools, self.taken, self.inventory.namespaces)
+
+    def desired(self, address: str, known: VirtualIP | None, joining: Service | None = None) -> VirtualIP:
+        home = self.inventory.configuration.pool_of(address)
+        assert home is not None
+        holders = dict(known.holders) if known else {}
+        if joining is not None:
+            endpoints = self.inventory.endpoints(joining.key)
+            holders[joining.key] = plan(joining, endpoints, home, self.inventory.configuration)
+        claimants = [Claimant(key, holder, address) for key, holder in holders.items()]
+        scene = Scene(self.inventory.configuration, self.inventory.nodes, self.inventory.live_speakers)
+        return virtual_ip(address, home, claimants, scene, known)
+
+    def write(self, vip: VirtualIP) -> Touched:
+        self.taken.learn(vip.address, vip)
+        return self.inventory.put_claim(vip)
+
+    def leave(self, key: str, address: str) -> Touched:
+        vip = self.inventory.claims[address]
+        rest = {name: holder for name, holder in vip.holders.items() if name != key}
+        if rest:
+            return self.write(replace(vip, holders=rest))
+        self.taken.learn(address, None)
+        return self.inventory.drop_claim(address)
+
+    # -------------------------------------------------------------- the law
+
+    def ours(self) -> Iterator[Service]:
+        return (one for one in self.inventory.services.values() if self.inventory.is_ours(one))
+
+    @invariant()
+    def looking_at_everything_again_changes_nothing(self) -> None:
+        held = {one.key: self.inventory.held(one.key) for one in self.ours()}
+        assert set(self.inventory.orphans()) == set()
+        for one in self.ours():
+            answer = self.ask(one)
+            wanted = answer.addresses if isinstance(answer, Allocation) else ()
+            assert wanted == held[one.key], (one.key, answer)
+            for address in wanted:
+                known = self.inventory.claims[address]
+                assert self.desired(address, known, one) == known, (one.key, address)
+        assert set(self.inventory.claims) == {address for mine in held.values() for address in mine}
+
+
+class TestWhoWasNotTouchedNeedsNoWork(Controller.TestCase):  # type: ignore[misc] # hypothesis makes it
+    settings = settings(max_examples=200, stateful_step_count=40, deadline=None)

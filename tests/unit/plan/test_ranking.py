@@ -1,0 +1,86 @@
+"""The order of L2 candidates is MetalLB's (metallb.md 4.3), so a migration moves nothing."""
+
+import pytest
+
+from metalbgp.model.configuration import Preference
+from metalbgp.model.services import EXCLUDE_LABEL, Node
+from metalbgp.plan.ranking import Claimant, candidates, order
+from metalbgp.plan.scene import Scene
+from tests.values import configuration, holder, l2, labelled, node
+
+LETTERS = [f"node-{letter}" for letter in "abcd"]
+
+
+@pytest.mark.parametrize(
+    ("names", "address", "expected"),
+    [
+        (LETTERS, "192.0.2.1", "cadb"),
+        (LETTERS, "192.0.2.2", "bcad"),
+        (LETTERS, "192.0.2.3", "cadb"),
+        (LETTERS, "198.51.100.10", "abdc"),
+        (LETTERS, "2001:db8::1", "dbac"),
+        (LETTERS[:3], "10.0.0.1", "bac"),
+        (LETTERS[:3], "10.0.0.2", "bca"),
+    ],
+)
+def test_the_vectors_of_the_original_hold(names: list[str], address: str, expected: str) -> None:
+    assert "".join(name[-1] for name in order(names, address)) == expected
+    assert "".join(name[-1] for name in order(reversed(names), address)) == expected
+
+
+NODES = {name: node(name, letter=name[-1]) for name in LETTERS}
+FIRST = "192.0.2.1"  # c, a, d, b
+
+
+def ranked(
+    *advertisements: object, cluster: dict[str, Node] = NODES, live: str = "abcd", **fields: object
+) -> str:
+    made = configuration(*advertisements)  # type: ignore[arg-type] # L2Advertisements, all of them
+    names = tuple(one.name for one in made.l2_advertisements)
+    claimant = Claimant(service="web/nginx", holder=holder(l2=names, **fields), first=FIRST)
+    scene = Scene(configuration=made, nodes=cluster, live={f"node-{letter}" for letter in live})
+    return "".join(name[-1] for name in candidates([claimant], scene))
+
+
+def test_only_nodes_with_a_live_speaker_that_pass_the_gates_are_candidates() -> None:
+    assert ranked(l2()) == "cadb"
+    assert ranked(l2(), live="abd") == "adb"
+    gated = NODES | {
+        "node-c": Node(name="node-c", labels={EXCLUDE_LABEL: "true"}),
+        "node-a": node("node-a", network_unavailable=True),
+    }
+    assert ranked(l2(), cluster=gated) == "db"
+
+
+def test_a_candidate_is_covered_by_an_advertisement_and_under_local_hosts_an_endpoint() -> None:
+    assert ranked(l2("x", node_selectors=(labelled(letter="a"), labelled(letter="b")))) == "ab"
+    assert ranked(l2(), policy="Local", nodes={"node-d": 1, "node-a": 3}) == "ad"
+    assert ranked(l2(), policy="Local", nodes={}) == ""
+    assert ranked(l2(), serving=False) == ""
+    assert ranked() == ""
+
+
+def test_preferences_add_up_over_advertisements_that_cover_the_node() -> None:
+    def prefer(weight: int, **labels: str) -> Preference:
+        return Preference(weight=weight, selector=labelled(**labels))
+
+    assert ranked(l2(preferences=(prefer(10, letter="b"), prefer(5, letter="d")))) == "bdca"
+    both = l2("y", preferences=(prefer(6, letter="d"),)), l2("z", preferences=(prefer(5, letter="d"),))
+    assert ranked(l2(preferences=(prefer(10, letter="b"),)), *both) == "dbca"
+    elsewhere = l2("far", node_selectors=(labelled(letter="a"),), preferences=(prefer(50, letter="b"),))
+    assert ranked(l2(), elsewhere) == "cadb"
+
+
+def test_at_most_five_are_written() -> None:
+    nodes = {f"n{number}": node(f"n{number}") for number in range(9)}
+    claimant = Claimant(service="web/a", holder=holder(l2=("layer2",)), first=FIRST)
+    scene = Scene(configuration=configuration(l2()), nodes=nodes, live=nodes.keys())
+    assert candidates([claimant], scene) == order(nodes, FIRST)[:5]
+
+
+def test_of_several_services_the_oldest_that_can_be_served_decides() -> None:
+    scene = Scene(configuration=configuration(l2()), nodes=NODES, live=LETTERS)
+    old = Claimant("web/z", holder(created="1", l2=("layer2",)), first="192.0.2.2")
+    young = Claimant("web/a", holder(created="2", l2=("layer2",)), first="192.0.2.1")
+    silent = Claimant("web/0", holder(created="0", l2=("layer2",), serving=False), first="10.0.0.1")
+    assert candidates([young, silent, old], scene) == order(LETTERS, "192.0.2.2")
