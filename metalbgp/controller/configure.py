@@ -17,6 +17,7 @@ from msgspec import structs
 from metalbgp import logs
 from metalbgp.cluster import decode
 from metalbgp.cluster.client import Client
+from metalbgp.cluster.configuration_state import ConfigurationState
 from metalbgp.cluster.errors import AlreadyExists, ClusterError, NotFound
 from metalbgp.cluster.reflector import Broken, Changed, Reflector, Removed
 from metalbgp.cluster.resources import SECRETS, SPEAKER_CONFIGURATIONS
@@ -25,7 +26,6 @@ from metalbgp.config.compile import compile as compile_objects
 from metalbgp.controller.claims import Claims
 from metalbgp.controller.metrics import ControllerMetrics, PoolUse
 from metalbgp.controller.pools import PoolCounters
-from metalbgp.controller.state import ConfigurationState
 from metalbgp.controller.tell import KINDS, Tell
 from metalbgp.inventory.inventory import Inventory
 from metalbgp.inventory.touched import Touched
@@ -58,7 +58,13 @@ class Configurator:
         self._ignore_exclude_label = ignore_exclude_label
         self._touched, self._settled = touched, settled
         self._pools = PoolCounters(fenced, inventory, claims, namespace)
-        self._state = ConfigurationState(fenced, namespace)
+        self._state = ConfigurationState(
+            fenced,
+            namespace,
+            "controller",
+            condition="poolReconcilerValid",
+            labels={"metallb.io/component-type": "controller"},
+        )
         self._objects: dict[tuple[str, str], Any] = {}  # (kind, name) → object of config/objects.py
         self._secrets: dict[str, decode.Secret] = {}
         self._due = asyncio.Event()
@@ -222,7 +228,7 @@ class Configurator:
         self.metrics.config_loaded.set(1)
         self.metrics.config_stale.set(float(bool(result.invalid)))
         self._tell.configuration(result.invalid, result.not_in_force, self._uid)
-        await self._state.write(result.invalid)
+        await self._state.write(one.explain() for one in result.invalid)
         self.count_pools_soon()
 
     async def _remove_old(self, wanted: Configuration) -> None:

@@ -85,6 +85,7 @@ async def run(options: argparse.Namespace) -> None:
         installation=options.installation or options.namespace,
         report=report,
         intents=lambda: intents(agent),
+        mistakes=lambda: (f"BGPPeer {one.peer.name}: {one.why}" for one in agent.announcer.refused_peers),
         uids=lambda: uids(agent),
         now=now,
     )

@@ -9,13 +9,14 @@ Names are made from what they speak of, so that two runs write the same object: 
 
 import asyncio
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import msgspec
 
 from metalbgp import logs
 from metalbgp.cluster.client import Client
+from metalbgp.cluster.configuration_state import ConfigurationState
 from metalbgp.cluster.errors import AlreadyExists, ClusterError, NotFound
 from metalbgp.cluster.resources import (
     NODE_STATES,
@@ -33,8 +34,18 @@ INTENTS = (
     200  # ServiceBGPStatus and ServiceL2Status objects a node writes at most; beyond it none, and said so
 )
 
+UNKNOWN = ("",)  # the detail of an object that was found, not written: never equal to a wanted one
 Intent = tuple[str, str]  # ("bgp" or "layer2", service namespace/name)
 Detail = tuple[str, ...]  # sorted peers, or interfaces
+
+
+class _StandingStatus(msgspec.Struct, frozen=True):
+    service: str = msgspec.field(default="", name="serviceName")
+    namespace: str = msgspec.field(default="", name="serviceNamespace")
+
+
+class _Standing(msgspec.Struct, frozen=True):
+    status: _StandingStatus = _StandingStatus()
 
 
 class Status:
@@ -50,6 +61,7 @@ class Status:
         installation: str,
         report: Callable[[], NodeReport],
         intents: Callable[[], Mapping[Intent, Detail]],
+        mistakes: Callable[[], Iterable[str]],  # of the configuration, as this node sees it
         uids: Callable[[], Mapping[str, str]],  # of the Services behind the addresses, by namespace/name
         now: Callable[[], str],
     ) -> None:
@@ -58,6 +70,14 @@ class Status:
         self._node, self._pod, self._pod_uid, self._namespace = node, pod, pod_uid, namespace
         self._installation = installation
         self._report, self._intents, self._uids, self._now = report, intents, uids, now
+        self._mistakes = mistakes
+        self._state = ConfigurationState(
+            client,
+            namespace,
+            f"speaker-{node}",
+            condition="configReconcilerValid",
+            labels={"metallb.io/component-type": "speaker", "metallb.io/node-name": label(node)},
+        )
         self._written: NodeReport | None = None
         self._standing: dict[Intent, Detail] = {}
         self._announced: frozenset[Intent] = frozenset()
@@ -65,11 +85,16 @@ class Status:
 
     async def run(self, changed: asyncio.Event) -> None:
         """Write until cancelled; a write that fails is tried again with the next pace."""
+        known = False
         while True:
             await changed.wait()
             changed.clear()
             try:
+                if not known:
+                    await self._read_standing()
+                    known = True
                 await self._write_report()
+                await self._state.write(self._mistakes())
                 await self._write_intents()
             except ClusterError as error:
                 logs.warn("status-failed", error=str(error))
@@ -88,6 +113,18 @@ class Status:
             body = nodestate.encode(report, self._namespace, self._installation)
             await self._client.create(NODE_STATES, body, self._namespace)
         self._written = report
+
+    async def _read_standing(self) -> None:
+        """What an earlier life of this agent wrote: it is removed unless it is still meant."""
+        for resource, protocol in ((SERVICE_BGP_STATUSES, "bgp"), (SERVICE_L2_STATUSES, "layer2")):
+            pages = self._client.list_pages(
+                resource, self._namespace, label_selector=f"metallb.io/node={label(self._node)}"
+            )
+            async for page in pages:
+                for item in page.items or ():
+                    status = msgspec.json.decode(item, type=_Standing).status
+                    if status.service and status.namespace:
+                        self._standing[protocol, f"{status.namespace}/{status.service}"] = UNKNOWN
 
     async def _write_intents(self) -> None:
         """Only what differs from what stands; nothing at all beyond the limit."""

@@ -1,19 +1,16 @@
-"""The controller's ConfigurationState: whether everything that users configured is in force.
+"""ConfigurationState: whether everything that users configured is in force, as one component sees it.
 
-In:  the Invalid reasons of a compile. Out: the object `controller`, written when its words change.
+In:  the words of what is not. Out: the component's object, written when they change (metallb.md 1.9).
 """
 
 import contextlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
 from metalbgp.cluster.client import Client
 from metalbgp.cluster.errors import AlreadyExists
 from metalbgp.cluster.resources import CONFIGURATION_STATES
-from metalbgp.model.reasons import Invalid
-
-NAME = "controller"
 
 
 class ConfigurationState:
@@ -21,20 +18,25 @@ class ConfigurationState:
         self,
         client: Client,
         namespace: str,
+        name: str,
+        *,
+        condition: str,  # poolReconcilerValid, configReconcilerValid
+        labels: Mapping[str, str],
         now: Callable[[], str] = lambda: datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
     ) -> None:
         self._client = client
-        self._namespace = namespace
+        self._namespace, self._name = namespace, name
+        self._condition, self._labels = condition, dict(labels)
         self._now = now
         self._written: str | None = None
 
-    async def write(self, invalid: Iterable[Invalid]) -> None:
-        """Conditions and result as MetalLB names them (metallb.md 1.9)."""
-        summary = "\n".join(f"configuration error: {one.explain()}" for one in invalid)
+    async def write(self, mistakes: Iterable[str]) -> None:
+        """Conditions and result as MetalLB names them."""
+        summary = "\n".join(f"configuration error: {words}" for words in mistakes)
         if summary == self._written:
             return
         condition = {
-            "type": "poolReconcilerValid",
+            "type": self._condition,
             "status": "False" if summary else "True",
             "reason": "ConfigurationError" if summary else "Reconciled",
             "message": summary,
@@ -45,11 +47,10 @@ class ConfigurationState:
             "errorSummary": summary,
             "conditions": [condition],
         }
-        labels = {"metallb.io/component-type": "controller"}
-        meta = {"metadata": {"name": NAME, "labels": labels}}
+        meta = {"metadata": {"name": self._name, "labels": self._labels}}
         with contextlib.suppress(AlreadyExists):  # it is ours from an earlier run
             await self._client.create(CONFIGURATION_STATES, meta, self._namespace)
         await self._client.patch(
-            CONFIGURATION_STATES, NAME, {"status": status}, self._namespace, subresource="status"
+            CONFIGURATION_STATES, self._name, {"status": status}, self._namespace, subresource="status"
         )
         self._written = summary
