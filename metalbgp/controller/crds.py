@@ -1,4 +1,4 @@
-"""`python -m metalbgp.controller.crds FILE`: the CRDs as this version needs them. Runs once, before the controller.
+"""`python -m metalbgp.controller.crds FILE`: the CRDs as this version needs them. Runs once.
 
 In:  a YAML file of CustomResourceDefinitions (k8s/crds.yaml, in the image).
 Out: each created, or patched to this version; exit code 0 when all of them are established.
@@ -63,8 +63,7 @@ async def _established(client: Client, name: str) -> None:
     raise TimeoutError(f"CRD {name} is not established: kubectl describe crd {name}")
 
 
-async def run(path: Path) -> None:
-    definitions = [document for document in yaml.safe_load_all(path.read_text()) if document]
+async def run(definitions: list[dict[str, Any]]) -> None:
     async with Client(find(), user_agent="metalbgp-crds") as client:
         for attempt in range(TRIES):
             try:
@@ -79,4 +78,5 @@ async def run(path: Path) -> None:
 
 if __name__ == "__main__":
     logs.setup("crds")
-    asyncio.run(run(Path(sys.argv[1])))
+    documents = yaml.safe_load_all(Path(sys.argv[1]).read_text())
+    asyncio.run(run([document for document in documents if document]))
