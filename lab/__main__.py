@@ -23,7 +23,9 @@ _PASS = {"ignore_unknown_options": True, "allow_interspersed_args": False, "help
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
-@click.option("--name", envvar="LAB_NAME", default="lab", show_default=True, help="Which lab; several may be up.")
+@click.option(
+    "--name", envvar="LAB_NAME", default="lab", show_default=True, help="Which lab; several may be up."
+)
 @click.pass_context
 def main(context: click.Context, name: str) -> None:
     """A Kubernetes cluster of three nodes and an FRR router on this machine."""
@@ -31,7 +33,9 @@ def main(context: click.Context, name: str) -> None:
 
 
 @main.command()
-@click.option("--product/--no-product", default=True, help="Also build the product's image, for the lab's registry.")
+@click.option(
+    "--product/--no-product", default=True, help="Also build the product's image, for the lab's registry."
+)
 @click.pass_obj
 def up(settings: Settings, product: bool) -> None:
     """Build what is missing and bring the lab up."""
@@ -85,14 +89,19 @@ def push(settings: Settings) -> None:
 
 
 @main.command(context_settings=_PASS)
-@click.argument("host", type=click.Choice([CONTROL.name, *(node.name for node in NODES), ROUTER.name, CLIENT.name]))
+@click.argument(
+    "host", type=click.Choice([CONTROL.name, *(node.name for node in NODES), ROUTER.name, CLIENT.name])
+)
 @click.argument("command", nargs=-1, type=click.UNPROCESSED)
 @click.pass_obj
 def shell(settings: Settings, host: str, command: tuple[str, ...]) -> None:
     """Open a shell, or run a command, on a host: cp, n1, n2, n3, router or client."""
     lab = Lab.attach(settings.name)
     environment = {**os.environ, "KUBECONFIG": str(lab.kubeconfig), "PS1": f"{settings.name}/{host}# "}
-    default = [os.environ.get("SHELL", "/bin/bash"), *(["--norc"] if "bash" in os.environ.get("SHELL", "bash") else [])]
+    default = [
+        os.environ.get("SHELL", "/bin/bash"),
+        *(["--norc"] if "bash" in os.environ.get("SHELL", "bash") else []),
+    ]
     _become(inside(settings.namespace(host), list(command) or default), environment)
 
 

@@ -1,7 +1,8 @@
-"""The few requests that the lab itself makes to the API server: plain HTTPS with the administrator's certificate.
+"""The few requests that the lab itself makes to the API server, with the administrator's certificate.
 
 In:  the lab's kubeconfig.
-Out: decoded JSON. The official client costs a second of CPU to import; tests may use it on the same kubeconfig.
+Out: decoded JSON. The official client costs a second of CPU to import; tests may use it on the same
+     kubeconfig.
 """
 
 from __future__ import annotations

@@ -39,7 +39,10 @@ def ensure_binaries() -> Path:
         missing = [name for name in TOOLS if not (BINARIES / name).exists()]
         if missing:
             go = _go()
-            print(f"  building {len(missing)} of {len(TOOLS)} binaries of Kubernetes {KUBERNETES}, once", flush=True)
+            print(
+                f"  building {len(missing)} of {len(TOOLS)} binaries of Kubernetes {KUBERNETES}, once",
+                flush=True,
+            )
             for number, name in enumerate(missing, 1):
                 with step(f"[{number}/{len(missing)}] {name}"):
                     _build(go, name)
@@ -69,14 +72,18 @@ def _build(go: Path, name: str) -> None:
     environment = {"CGO_ENABLED": "0", "GOBIN": str(part), "GOFLAGS": "-mod=readonly", "GOTOOLCHAIN": "local"}
     tool = TOOLS[name]
     run(go, "install", "-trimpath", "-ldflags", flags, tool, cwd=_MODULE, env=environment, timeout=3600)
-    made = part / ("server" if name == "etcd" else name)  # etcd's folder, and so its program, is called server
+    made = part / (
+        "server" if name == "etcd" else name
+    )  # etcd's folder, and so its program, is called server
     BINARIES.mkdir(parents=True, exist_ok=True)
     made.replace(BINARIES / name)
 
 
 def _go() -> Path:
     """A Go that go.mod accepts."""
-    wanted = _version(next(line for line in (_MODULE / "go.mod").read_text().splitlines() if line.startswith("go ")))
+    wanted = _version(
+        next(line for line in (_MODULE / "go.mod").read_text().splitlines() if line.startswith("go "))
+    )
     found = shutil.which("go")
     if found and _version(run(found, "env", "GOVERSION", env={"GOTOOLCHAIN": "local"}).stdout) >= wanted:
         return Path(found)

@@ -72,7 +72,9 @@ class Authority:
         builder = _builder(x509.Name(attributes), self.certificate.subject, key.public_key())
         builder = builder.add_extension(x509.ExtendedKeyUsage(usages), critical=False)
         if names:
-            builder = builder.add_extension(x509.SubjectAlternativeName([_name(name) for name in names]), False)
+            builder = builder.add_extension(
+                x509.SubjectAlternativeName([_name(name) for name in names]), False
+            )
         _write(self.directory, file, key, builder.sign(self.key, hashes.SHA256()))
 
 
@@ -129,7 +131,9 @@ def kubeconfig(directory: Path, user: str, server: str, path: Path) -> None:
     path.write_text(json.dumps(document, indent=1))
 
 
-def _builder(subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePublicKey) -> x509.CertificateBuilder:
+def _builder(
+    subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePublicKey
+) -> x509.CertificateBuilder:
     now = datetime.datetime.now(datetime.UTC)
     return (
         x509.CertificateBuilder()
@@ -151,10 +155,14 @@ def _name(text: str) -> x509.GeneralName:
 
 def _private(key: ec.EllipticCurvePrivateKey) -> bytes:
     return key.private_bytes(
-        serialization.Encoding.PEM, serialization.PrivateFormat.TraditionalOpenSSL, serialization.NoEncryption()
+        serialization.Encoding.PEM,
+        serialization.PrivateFormat.TraditionalOpenSSL,
+        serialization.NoEncryption(),
     )
 
 
-def _write(directory: Path, name: str, key: ec.EllipticCurvePrivateKey, certificate: x509.Certificate) -> None:
+def _write(
+    directory: Path, name: str, key: ec.EllipticCurvePrivateKey, certificate: x509.Certificate
+) -> None:
     (directory / f"{name}.key").write_bytes(_private(key))
     (directory / f"{name}.crt").write_bytes(certificate.public_bytes(serialization.Encoding.PEM))

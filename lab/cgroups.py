@@ -25,7 +25,9 @@ def create(path: str) -> None:
         offered = top / "cgroup.controllers"
         if offered.exists():
             for controller in offered.read_text().split():
-                with contextlib.suppress(OSError):  # busy in v1, or not allowed here: kubelet says what it misses
+                with contextlib.suppress(
+                    OSError
+                ):  # busy in v1, or not allowed here: kubelet says what it misses
                     (top / "cgroup.subtree_control").write_text(f"+{controller}")
         group.mkdir(exist_ok=True)
         for name in ("cpuset.cpus", "cpuset.mems"):  # v1: empty until filled in, and then nothing may enter

@@ -1,10 +1,10 @@
-"""One lab: a Kubernetes cluster of three nodes, a router and a client. What commands and tests hold in their hands.
+"""One lab: a Kubernetes cluster of three nodes, a router and a client, as commands and tests hold it.
 
 In:  a name.
 Out: `Lab`: up, down, and everything a test does to a cluster in between.
-Elsewhere: each part is started with what its own file says (controlplane.py, nodes.py, router.py, containerd.py);
-     this file knows the order. Processes are named etcd, registry, apiserver, controller-manager, scheduler,
-     forwarder, router-containerd, nX-containerd, nX-kubelet, nX-kube-proxy.
+Elsewhere: each part is started with what its own file says (controlplane.py, nodes.py, router.py,
+     containerd.py); this file knows the order. Processes are named etcd, registry, apiserver, controller-
+     manager, scheduler, forwarder, router-containerd, nX-containerd, nX-kubelet, nX-kube-proxy.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ from typing import Final
 from lab import certificates, cgroups, containerd, controlplane, network, nodes, router, teardown
 from lab.api import Api
 from lab.binaries import ensure_binaries
-from lab.images import IMAGES, PRODUCT, STORE, build_images, build_product
+from lab.images import PRODUCT, STORE, build_images, build_product
 from lab.processes import Processes
-from lab.settings import API_PORT, CLIENT, CONTROL, NODES, REGISTRY_PORT, ROUTER, Node, Settings
+from lab.settings import API_PORT, CLIENT, CONTROL, IMAGES, NODES, REGISTRY_PORT, ROUTER, Node, Settings
 from lab.shell import LabError, inside, run, step, wait_until
 from lab.store import Store
 
@@ -52,7 +52,8 @@ class Lab:
         try:
             lab._start(binaries)
         except BaseException:
-            print(f"  the logs are in {lab.settings.logs} until the next `lab up` or `lab down`", flush=True)
+            # What runs stays for the reader of the logs; the next `lab up` or `lab down` removes it.
+            print(f"  the logs are in {lab.settings.logs}", flush=True)
             raise
         return lab
 
@@ -173,7 +174,7 @@ class Lab:
         network.link(self.settings, host, up=True)
 
     def crash_router(self) -> None:
-        """Kill FRR and its container; the namespace and its kernel routes stay, as after a power cut of a daemon."""
+        """Kill FRR and its container; the namespace and its kernel routes stay."""
         router.stop(self.settings)
 
     def start_router(self) -> None:
@@ -182,14 +183,16 @@ class Lab:
         wait_until(lambda: router.answers(self.settings), "FRR answers", 30)
 
     def push_image(self, image: str = PRODUCT, digest: str | None = None) -> None:
-        """Serve an image under that name and make the nodes take it: the product is built from the checkout first."""
+        """Serve an image under that name and make the nodes take it; the product is built first."""
         if digest is None:
             digest = build_product() if image == PRODUCT else STORE.resolve(image)
         if digest is None:
             raise LabError(f"no image {image} was built here")
         self._own_store.set_tag(image, digest)
         with ThreadPoolExecutor(len(NODES)) as pool:
-            for done in [pool.submit(containerd.pull, self.settings, n.name, f"docker.io/{image}") for n in NODES]:
+            for done in [
+                pool.submit(containerd.pull, self.settings, n.name, f"docker.io/{image}") for n in NODES
+            ]:
                 done.result()
 
     def wait_for_api(self, timeout: float = 60) -> None:
@@ -200,7 +203,7 @@ class Lab:
 
     @property
     def _own_store(self) -> Store:
-        """Names that this lab gives to images, before the cache's: another lab's build changes nothing here."""
+        """The names this lab gives to images: another lab's build changes nothing here."""
         return Store(self.settings.run / "images")
 
     def _start(self, binaries: Path) -> None:
@@ -235,7 +238,7 @@ class Lab:
             wait_until(lambda: router.answers(settings), "FRR answers", 30)
 
     def _start_registry_and_door(self) -> None:
-        """The registry before any node: a pod with policy Always fails without it even if the image is there."""
+        """The registry before any node: policy Always fails without it even if the image is there."""
         if (digest := STORE.resolve(PRODUCT)) is not None:
             self._own_store.set_tag(PRODUCT, digest)
         python, address, run_directory = sys.executable, CONTROL.address, self.settings.run
@@ -244,7 +247,9 @@ class Lab:
             "registry", [python, "-m", "lab.registry", address, str(REGISTRY_PORT), *stores], CONTROL.name
         )
         space, door = self.settings.namespace(CONTROL.name), run_directory / "port"
-        self.processes.start("forwarder", [python, "-m", "lab.forwarder", space, address, str(API_PORT), door])
+        self.processes.start(
+            "forwarder", [python, "-m", "lab.forwarder", space, address, str(API_PORT), door]
+        )
 
     def _prepare_hosts(self) -> None:
         containerd.write_registries(self.settings)
@@ -261,7 +266,9 @@ class Lab:
         for user in ("kube-controller-manager", "kube-scheduler"):
             certificates.kubeconfig(pki, user, server, own / "cp" / f"{user}.kubeconfig")
         for node in NODES:
-            certificates.kubeconfig(pki, f"kubelet-{node.name}", server, own / node.name / "kubelet.kubeconfig")
+            certificates.kubeconfig(
+                pki, f"kubelet-{node.name}", server, own / node.name / "kubelet.kubeconfig"
+            )
             certificates.kubeconfig(pki, "kube-proxy", server, own / node.name / "kube-proxy.kubeconfig")
         door = own / "port"
         port = wait_until(lambda: door.exists() and door.read_text(), "the door to the API server", 20)
@@ -269,7 +276,11 @@ class Lab:
 
     def _start_router(self) -> None:
         socket = containerd.socket(self.settings, ROUTER.name)
-        wait_until(socket.exists, f"the router's containerd\n{self.processes.log_tail('router-containerd')}", 30)
+        wait_until(
+            socket.exists, f"the router's containerd\n{self.processes.log_tail('router-containerd')}", 30
+        )
+        registry = self.processes.get("registry")
+        wait_until(lambda: registry.listens(REGISTRY_PORT), "the registry listens", 30)
         router.start(self.settings)
 
     def _start_kube_proxy(self, node: Node) -> None:

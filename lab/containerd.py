@@ -1,8 +1,8 @@
 """One containerd for each machine of the lab that runs containers: the three nodes and the router.
 
 In:  Settings, a host's name.
-Out: its configuration (images only from the lab's registry; sandboxes' namespaces below its own state directory, so
-     that they are never mixed with another job's), its arguments, and `ctr` for it.
+Out: its configuration (images only from the lab's registry; sandboxes' namespaces below its own state
+     directory, so that they are never mixed with another job's), its arguments, and `ctr` for it.
 Elsewhere: kubelet in nodes.py, FRR's container in router.py.
 """
 
@@ -19,7 +19,8 @@ version = 2
 root = "{root}"
 state = "{state}"
 disabled_plugins = ["io.containerd.snapshotter.v1.aufs", "io.containerd.snapshotter.v1.btrfs",
-  "io.containerd.snapshotter.v1.devmapper", "io.containerd.snapshotter.v1.zfs", "io.containerd.tracing.processor.v1.otlp",
+  "io.containerd.snapshotter.v1.devmapper", "io.containerd.snapshotter.v1.zfs",
+  "io.containerd.tracing.processor.v1.otlp",
   "io.containerd.internal.v1.tracing"{without}]
 
 [grpc]
@@ -49,6 +50,7 @@ disabled_plugins = ["io.containerd.snapshotter.v1.aufs", "io.containerd.snapshot
       runtime_type = "io.containerd.runc.v2"
       [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runc.options]
         SystemdCgroup = false
+        Root = "{state_of_host}/runc"
 
   [plugins."io.containerd.grpc.v1.cri".cni]
     bin_dir = "/usr/lib/cni"
@@ -110,4 +112,6 @@ def ctr(settings: Settings, host: str, *words: str, namespace: str = "k8s.io", c
 
 def pull(settings: Settings, host: str, image: str, namespace: str = "k8s.io") -> None:
     """Pull by its full name."""
-    ctr(settings, host, "images", "pull", "--hosts-dir", str(registries(settings)), image, namespace=namespace)
+    ctr(
+        settings, host, "images", "pull", "--hosts-dir", str(registries(settings)), image, namespace=namespace
+    )

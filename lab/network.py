@@ -1,8 +1,8 @@
 """The wires: one segment with router, control plane and nodes; a client behind the router.
 
 In:  Settings.
-Out: network namespaces, joined by veth pairs that are created inside them, so that nothing but the namespaces'
-     names is ever visible in the host's own namespace.
+Out: network namespaces, joined by veth pairs that are created inside them, so that nothing but the
+     namespaces' names is ever visible in the host's own namespace.
 
          <lab>-client ── 10.99.0.0/24 ── <lab>-router ─┐
                                          <lab>-cp     ─┤ br0 in <lab>-net, 10.252.252.0/24
@@ -52,25 +52,31 @@ def create(settings: Settings) -> None:
         "link set br0 up",
         *(
             line
-            for host in on_segment
+            for each in on_segment
             for line in (
-                f"link add {host.name} type veth peer name eth0 netns {settings.namespace(host.name)}",
-                f"link set {host.name} master br0 up",
+                f"link add {each.name} type veth peer name eth0 netns {settings.namespace(each.name)}",
+                f"link set {each.name} master br0 up",
             )
         ),
     )
-    _ip(settings, ROUTER.name, f"link add eth1 type veth peer name eth0 netns {settings.namespace(CLIENT.name)}")
-    for host in on_segment:
-        _address(settings, host.name, "eth0", host)
+    _ip(
+        settings,
+        ROUTER.name,
+        f"link add eth1 type veth peer name eth0 netns {settings.namespace(CLIENT.name)}",
+    )
+    for machine in on_segment:
+        _address(settings, machine.name, "eth0", machine)
     _address(settings, ROUTER.name, "eth1", OUTSIDE)
     _address(settings, CLIENT.name, "eth0", CLIENT)
     for name, via in ((CLIENT.name, OUTSIDE), *((host.name, ROUTER) for host in (CONTROL, *NODES))):
-        _ip(settings, name, f"route add default via {via.address}", f"-6 route add default via {via.address6}")
-    for host in on_segment:
-        others = [node for node in NODES if node.name != host.name]
+        _ip(
+            settings, name, f"route add default via {via.address}", f"-6 route add default via {via.address6}"
+        )
+    for machine in on_segment:
+        others = [node for node in NODES if node.name != machine.name]
         _ip(
             settings,
-            host.name,
+            machine.name,
             *(f"route add {node.pods} via {node.address}" for node in others),
             *(f"-6 route add {node.pods6} via {node.address6}" for node in others),
         )
@@ -86,7 +92,9 @@ def remove(settings: Settings) -> None:
     for host in settings.hosts:
         if (NETNS / settings.namespace(host)).exists():
             run("ip", "netns", "del", settings.namespace(host), check=False)
-            (NETNS / settings.namespace(host)).unlink(missing_ok=True)  # made, but not mounted yet, when `up` died
+            (NETNS / settings.namespace(host)).unlink(
+                missing_ok=True
+            )  # made, but not mounted yet, when `up` died
 
 
 def _address(settings: Settings, name: str, device: str, host: Host) -> None:

@@ -24,8 +24,7 @@ def prepare(settings: Settings, node: Node) -> None:
     """Write the configuration of kubelet and of the pod network."""
     own = settings.run / node.name
     own.mkdir(parents=True, exist_ok=True)
-    # Rejected at once by kube-proxy (no such Service), so a name lookup in a pod fails instead of hanging.
-    (own / "resolv.conf").write_text("nameserver 10.96.0.10\noptions timeout:1 attempts:1\n")
+    (own / "resolv.conf").write_text(f"nameserver {node.address}\n")
     (own / "kubelet.json").write_text(json.dumps(_kubelet(settings, node), indent=1))
     (own / "cni").mkdir(exist_ok=True)
     (own / "cni" / "10-bridge.conflist").write_text(json.dumps(_cni(settings, node), indent=1))
@@ -51,7 +50,11 @@ def kube_proxy(settings: Settings, node: Node, binaries: Path, config: str) -> l
     document = yaml.safe_load(config)
     document.setdefault("clientConnection", {})["kubeconfig"] = str(own / "kube-proxy.kubeconfig")
     (own / "kube-proxy.yaml").write_text(yaml.safe_dump(document))
-    return [binaries / "kube-proxy", f"--config={own / 'kube-proxy.yaml'}", f"--hostname-override={node.name}"]
+    return [
+        binaries / "kube-proxy",
+        f"--config={own / 'kube-proxy.yaml'}",
+        f"--hostname-override={node.name}",
+    ]
 
 
 def kube_proxy_config_map() -> dict[str, Any]:
@@ -129,7 +132,8 @@ def _kubelet(settings: Settings, node: Node) -> dict[str, Any]:
         "protectKernelDefaults": False,
         "resolvConf": str(own / "resolv.conf"),
         "clusterDomain": "cluster.local",
-        "clusterDNS": ["10.96.0.10"],
+        # There is no DNS. The node refuses at once, so that a lookup in a pod fails instead of hanging.
+        "clusterDNS": [node.address],
         "podLogsDir": str(settings.data() / node.name / "pod-logs"),
         "volumePluginDir": str(own / "volume-plugins"),
         "shutdownGracePeriod": "0s",

@@ -1,10 +1,10 @@
 """The long-running processes of one lab: started, recorded, found again, stopped.
 
 In:  a name, an argument list, a namespace.
-Out: `<run>/processes/NAME.json` with pid, start time and arguments, so that any later `lab` command can stop or
-     restart it, and none ever signals a stranger that was given the same pid.
-     Every process also carries METALBGP_LAB=<name> in its environment: one that was started but not yet recorded
-     when `lab up` was killed is found by that.
+Out: `<run>/processes/NAME.json` with pid, start time and arguments, so that any later `lab` command can
+     stop or restart it, and none ever signals a stranger that was given the same pid. Every process also
+     carries METALBGP_LAB=<name> in its environment: one that was started but not yet recorded when `lab up`
+     was killed is found by that.
 Elsewhere: containers are found by their cgroups, see teardown.py.
 """
 
@@ -24,6 +24,7 @@ from lab.settings import REPOSITORY, Settings
 from lab.shell import LabError, inside, wait_until
 
 MARK: Final = "METALBGP_LAB"
+_LISTEN: Final = "0A"  # the state's number in /proc/net/tcp
 _UNSHARED: Final = ("NOTIFY_SOCKET", "KUBECONFIG", "INVOCATION_ID")
 
 
@@ -70,6 +71,16 @@ class Process:
     def alive(self) -> bool:
         """Whether that very process still runs."""
         return started_at(self.pid) == self.start
+
+    def listens(self, port: int) -> bool:
+        """Whether something in that process's network namespace listens on that TCP port."""
+        wanted = f":{port:04X}"
+        try:
+            lines = Path(f"/proc/{self.pid}/net/tcp").read_text().splitlines()
+        except OSError:
+            return False
+        rows = (line.split() for line in lines[1:])
+        return any(row[1].endswith(wanted) and row[3] == _LISTEN for row in rows)
 
 
 @dataclass(frozen=True)

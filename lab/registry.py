@@ -1,9 +1,10 @@
 """A registry that only gives: the lab's mirror of docker.io, over plain http.
 
 In:  GET and HEAD of /v2/, /v2/NAME/manifests/TAG-or-DIGEST, /v2/NAME/blobs/DIGEST; a Store's directory.
-Out: manifests with their media type and digest (a static file server cannot say either, and containerd insists).
-     What is not there is 404 at once, so a missing image is an error after milliseconds.
-Elsewhere: the store's layout in store.py; who runs this in cluster.py. Run: python -m lab.registry ADDRESS PORT STORE…
+Out: manifests with their media type and digest (a static file server cannot say either, and containerd
+     insists). What is not there is 404 at once, so a missing image is an error after milliseconds.
+Elsewhere: the store's layout in store.py; who runs this in cluster.py.
+Run: python -m lab.registry ADDRESS PORT STORE…
 """
 
 from __future__ import annotations
@@ -16,14 +17,13 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Final
 
-from lab.store import Store
+from lab.store import OCI_MANIFEST, Store
 
-OCI_MANIFEST: Final = "application/vnd.oci.image.manifest.v1+json"  # the only kind that may leave its type out
 _PATH: Final = re.compile(r"/v2/(?P<name>[a-z0-9._/-]+)/(?P<kind>manifests|blobs)/(?P<reference>[\w.:+-]+)")
 
 
 class Handler(BaseHTTPRequestHandler):
-    """One request. The `?ns=docker.io` that containerd adds is dropped: every registry's names are one here."""
+    """One request. The `?ns=docker.io` that containerd adds is dropped: all registries are one here."""
 
     protocol_version = "HTTP/1.1"
     stores: tuple[Store, ...] = ()
@@ -44,12 +44,15 @@ class Handler(BaseHTTPRequestHandler):
         asked = _PATH.fullmatch(path)
         found = self._find(asked["name"], asked["kind"], asked["reference"]) if asked else None
         if asked is None or found is None:
-            text = json.dumps({"errors": [{"code": "MANIFEST_UNKNOWN", "message": f"no {path} here"}]}).encode()
+            text = json.dumps(
+                {"errors": [{"code": "MANIFEST_UNKNOWN", "message": f"no {path} here"}]}
+            ).encode()
             self._send(404, "application/json", "", text if body else None, len(text))
             return
         digest, file = found
         media = "application/octet-stream"
         if asked["kind"] == "manifests":
+            # Only an OCI manifest may leave its type out.
             media = json.loads(file.read_bytes()).get("mediaType", OCI_MANIFEST)
         self._send(200, media, digest, None, file.stat().st_size)
         if body:

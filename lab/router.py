@@ -21,7 +21,7 @@ _numbers = itertools.count()
 
 
 def configuration(*, asn: int = ROUTER_AS, router_id: str = ROUTER.address, hostname: str = CONTAINER) -> str:
-    """A top-of-rack router that takes sessions from every node, both families, and spreads over all of them."""
+    """A top-of-rack router: takes sessions from every node, both families, and spreads over them."""
     listen = "\n".join(f" bgp listen range {subnet} peer-group NODES" for subnet in NODE_RANGES)
     families = "\n".join(
         f" address-family {family} unicast\n"
@@ -62,12 +62,18 @@ def start(settings: Settings) -> None:
     space = settings.namespace(ROUTER.name)
     containerd.pull(settings, ROUTER.name, f"docker.io/{FRR}", namespace=space)
     # Without CAP_SYS_ADMIN the container runs and bgpd in it does not.
-    capabilities = [word for name in ("NET_ADMIN", "NET_RAW", "SYS_ADMIN") for word in ("--cap-add", f"CAP_{name}")]
+    capabilities = [
+        word for name in ("NET_ADMIN", "NET_RAW", "SYS_ADMIN") for word in ("--cap-add", f"CAP_{name}")
+    ]
     containerd.ctr(
         settings,
         ROUTER.name,
         "run",
         "-d",
+        "--runc-root",
+        str(own / "runc"),
+        "--fifo-dir",
+        str(own / "fifo"),
         "--with-ns",
         f"network:{NETNS / space}",
         *capabilities,
@@ -92,6 +98,7 @@ def vtysh_argv(settings: Settings, *words: str, terminal: bool = False) -> list[
     socket = str(containerd.socket(settings, ROUTER.name))
     number = f"vtysh-{os.getpid()}-{next(_numbers)}"
     argv = ["ctr", "--address", socket, "-n", space, "task", "exec", "--exec-id", number]
+    argv += ["--fifo-dir", str(settings.run / ROUTER.name / "fifo")]
     return inside(space, [*argv, *(["-t"] if terminal else []), CONTAINER, "vtysh", *words])
 
 

@@ -3,7 +3,8 @@
 In:  the lab's name, XDG_CACHE_HOME.
 Out: `Settings`, frozen. Two labs differ in name only: all addresses may be the same in each, because every
      network of a lab lives in namespaces of its own.
-Elsewhere: who makes the namespaces (network.py), who fills the directories (cluster.py, images.py, binaries.py).
+Elsewhere: who makes the namespaces (network.py), who fills the directories (cluster.py, images.py,
+     binaries.py).
 """
 
 from __future__ import annotations
@@ -69,8 +70,8 @@ class Node(Host):
 
 ROUTER: Final = Host("router", "10.252.252.1", "fd00:10:252::1")
 CONTROL: Final = Host("cp", "10.252.252.10", "fd00:10:252::10")
-# Outside the cluster, behind the router: its packets reach a BGP address by the router's routes and an L2 address
-# because the router asks for it on the nodes' segment.
+# Outside the cluster, behind the router: its packets reach a BGP address by the router's routes, and an L2
+# address because the router asks for it on the nodes' segment.
 OUTSIDE: Final = Host("outside", "10.99.0.1", "fd00:10:99::1")
 CLIENT: Final = Host("client", "10.99.0.2", "fd00:10:99::2")
 NODES: Final = tuple(
@@ -122,7 +123,7 @@ class Settings:
         return MEMORY / self.name, CACHE / "data" / self.name
 
     def data(self) -> Path:
-        """Images, pods' directories and etcd: in memory when there is room, which makes pulling 2–3 times faster."""
+        """Images, pods and etcd: in memory if there is room, where pulling is 2–3 times faster."""
         memory, disk = self.data_places
         if memory.exists():
             return memory

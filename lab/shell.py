@@ -59,7 +59,9 @@ def run(
     except subprocess.TimeoutExpired as late:
         raise LabError(f"{' '.join(words)[:300]}: no end after {timeout:g} s") from late
     except FileNotFoundError as missing:
-        raise LabError(f"{words[0]} is not installed; start with lab/lab, which installs what is missing") from missing
+        raise LabError(
+            f"{words[0]} is not installed; start with lab/lab, which installs what is missing"
+        ) from missing
     if check and done.returncode:
         said = (done.stderr.strip() or done.stdout.strip())[-3000:]
         raise LabError(f"{' '.join(words)[:300]}: exit code {done.returncode}\n{said}")
@@ -80,7 +82,7 @@ def wait_until(ready: Callable[[], T | None], what: str, timeout: float = 60, pa
 
 @contextmanager
 def step(text: str) -> Iterator[None]:
-    """One line on the screen: what is being done now, then how long it took; a long one shows that it lives."""
+    """One line on the screen: what is being done, then how long it took; a long one shows that it lives."""
     start = time.monotonic()
     done = threading.Event()
     terminal = sys.stdout.isatty()

@@ -1,16 +1,19 @@
 """A directory of image blobs by digest, and tags: what the registry serves.
 
 In:  directories to pack, OCI layouts that buildah writes.
-Out: manifests and blobs in `<store>/blobs/sha256`, tags in `<store>/tags`, each a file with a manifest's digest.
+Out: manifests and blobs in `<store>/blobs/sha256`, tags in `<store>/tags`, each a file with a manifest's
+     digest.
 Elsewhere: the server in registry.py; what goes into the images in images.py.
 """
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import io
 import json
 import os
+import shutil
 import tarfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,11 +21,13 @@ from typing import Any, Final
 
 MANIFEST: Final = "application/vnd.docker.distribution.manifest.v2+json"
 CONFIG: Final = "application/vnd.docker.container.image.v1+json"
+OCI_MANIFEST: Final = "application/vnd.oci.image.manifest.v1+json"
+OCI_LAYER: Final = "application/vnd.oci.image.layer.v1.tar"
 LAYER: Final = "application/vnd.docker.image.rootfs.diff.tar"
 
 
 def full_name(image: str) -> str:
-    """`nginx` → `library/nginx:latest`: how docker.io is asked for it. Another registry's host is left out."""
+    """`nginx` → `library/nginx:latest`: how docker.io is asked for it. Another host is left out."""
     name, _, tag = image.rpartition(":") if ":" in image.rsplit("/", 1)[-1] else (image, "", "latest")
     head, _, rest = name.partition("/")
     if rest and ("." in head or ":" in head or head == "localhost"):
@@ -32,7 +37,8 @@ def full_name(image: str) -> str:
 
 @dataclass(frozen=True)
 class Store:
-    """Blobs and tags below one directory. Writers hold the cache's lock; readers need none: files are renamed."""
+    """Blobs and tags below one directory. Writers hold the cache's lock; readers need none: files are
+    renamed."""
 
     path: Path
 
@@ -88,7 +94,9 @@ class Store:
     def adopt(self, image: str, reference: str) -> str:
         """Tag the image that `buildah push oci:<store>:<reference>` has just written here.
 
-        The store is an OCI layout itself, so layers that are here already are not copied again.
+        The store is an OCI layout itself, so layers that are here already are not packed again. buildah
+        packs them with gzip whatever it is told; they are served plain, or each of three nodes would unpack
+        them for itself.
         """
         index = json.loads((self.path / "index.json").read_bytes())
         found = [
@@ -96,14 +104,29 @@ class Store:
             for each in index["manifests"]
             if each.get("annotations", {}).get("org.opencontainers.image.ref.name") == reference
         ]
-        self.set_tag(image, found[-1])
-        return found[-1]
+        manifest = json.loads(self.blob(found[-1]).read_bytes())
+        plain = json.loads(self.blob(manifest["config"]["digest"]).read_bytes())["rootfs"]["diff_ids"]
+        for layer, digest in zip(manifest["layers"], plain, strict=True):
+            self._unzip(layer["digest"], digest)
+            layer |= {"mediaType": OCI_LAYER, "digest": digest, "size": self.blob(digest).stat().st_size}
+        served = self.add_bytes(json.dumps({"mediaType": OCI_MANIFEST, **manifest}).encode())
+        self.set_tag(image, served)
+        return served
 
     def add_bytes(self, data: bytes) -> str:
         """Keep a small blob."""
         digest = f"sha256:{hashlib.sha256(data).hexdigest()}"
         self._write(self.blob(digest), data)
         return digest
+
+    def _unzip(self, packed: str, plain: str) -> None:
+        target = self.blob(plain)
+        if target.exists():
+            return
+        part = target.with_name(f".{target.name}.{os.getpid()}")
+        with gzip.open(self.blob(packed)) as source, part.open("wb") as file:
+            shutil.copyfileobj(source, file, 1 << 20)
+        part.replace(target)
 
     def _layer(self, root: Path) -> str:
         part = self.path / f"layer.{os.getpid()}"

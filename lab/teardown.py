@@ -2,8 +2,9 @@
 
 In:  a lab's name; nothing else is trusted to exist.
 Out: no process, container, mount, namespace, cgroup or file of that lab, and nothing of anybody else touched.
-     Containers outlive containerd and its shims, in namespaces of their own: they are found by the lab's cgroups.
-     The order matters: kubelets first (they would start pods again), containers, mounts, namespaces, cgroups, files.
+     Containers outlive containerd and its shims, in namespaces of their own: they are found by the lab's
+     cgroups. The order matters: kubelets first (they would start pods again), containers, mounts,
+     namespaces, cgroups, files.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import contextlib
 import json
 import os
 import shutil
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -24,6 +26,18 @@ from lab.shell import NETNS, LabError, run, wait_until
 _SHIM_SOCKETS: Final = Path("/run/containerd/s")
 _CNI_RECORDS: Final = Path("/var/lib/cni/results")
 _LOG_LINKS: Final = Path("/var/log/containers")
+_PLUGIN_SOCKET: Final = Path("/var/lib/kubelet/device-plugins/kubelet.sock")
+# Directories that the lab's programs insist on; removed with the last lab.
+_SHARED: Final = (
+    _SHIM_SOCKETS,
+    _SHIM_SOCKETS.parent / "fifo",
+    _SHIM_SOCKETS.parent,
+    _LOG_LINKS,
+    _PLUGIN_SOCKET.parent,
+    _PLUGIN_SOCKET.parent.parent,
+    _CNI_RECORDS,
+    _CNI_RECORDS.parent,
+)
 _CONTAINER_HOSTS: Final = (*(node.name for node in NODES), ROUTER.name)
 
 
@@ -37,13 +51,21 @@ def down(settings: Settings) -> None:
     network.remove(settings)
     for host in _CONTAINER_HOSTS:
         group = settings.cgroup(host)
-        cgroups.remove(group)
-        if cgroups.left(group):  # a killed task leaves its cgroup a moment after it left /proc
-            with contextlib.suppress(LabError):
-                wait_until(lambda group=group: not (cgroups.remove(group) or cgroups.left(group)), group, 3)  # type: ignore[misc]
+        with contextlib.suppress(LabError):  # leftovers() tells
+            wait_until(partial(_group_gone, group), f"removal of {group}", 3)
     for path in (*sockets, *_cni_records(settings), *_log_links(settings)):
         path.unlink(missing_ok=True)
     _remove_files(settings)
+
+
+def _group_gone(group: str) -> bool:
+    """A killed task leaves its cgroup a moment after it left /proc."""
+    cgroups.remove(group)
+    return not cgroups.left(group)
+
+
+def _await_end(pids: set[int], what: str) -> None:
+    wait_until(lambda: gone(pids), what, 15)
 
 
 def leftovers(settings: Settings) -> list[str]:
@@ -60,22 +82,26 @@ def leftovers(settings: Settings) -> list[str]:
 def _kill_processes(settings: Settings) -> None:
     """kubelets at once, then all others that we started or that run in the lab's namespaces."""
     processes = Processes(settings)
-    first = [each.pid for each in processes.all() if each.alive and each.name.endswith(("kubelet", "kube-proxy"))]
+    first = [
+        each.pid for each in processes.all() if each.alive and each.name.endswith(("kubelet", "kube-proxy"))
+    ]
     kill(first)
     for _ in range(5):  # whatever was being started meanwhile
         pids = _pids(settings)
         if not pids:
             return
         kill(pids)
-        wait_until(lambda pids=pids: gone(pids), f"end of {sorted(pids)}", 15)  # type: ignore[misc]
+        _await_end(pids, f"end of {sorted(pids)}")
 
 
 def _pids(settings: Settings) -> set[int]:
-    """Ours by record, by mark, or because they are in one of the lab's network namespaces; never this process."""
+    """Ours by record, by mark, or by being in one of the lab's namespaces; never this process."""
     processes = Processes(settings)
     found = {process.pid for process in processes.all() if process.alive} | processes.marked()
     inodes = {
-        path.stat().st_ino for name in map(settings.namespace, settings.hosts) if (path := NETNS / name).is_file()
+        path.stat().st_ino
+        for name in map(settings.namespace, settings.hosts)
+        if (path := NETNS / name).is_file()
     }
     for entry in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError):
@@ -96,7 +122,7 @@ def _kill_containers(settings: Settings) -> set[int]:
             with contextlib.suppress(OSError):
                 namespaces.add(Path(f"/proc/{pid}/ns/net").stat().st_ino)
         kill(pids)
-        wait_until(lambda pids=pids: gone(pids), f"end of the containers' {sorted(pids)}", 15)  # type: ignore[misc]
+        _await_end(pids, f"end of the containers' {sorted(pids)}")
     return namespaces - {Path("/proc/self/ns/net").stat().st_ino}
 
 
@@ -162,7 +188,9 @@ def _log_links(settings: Settings) -> list[Path]:
     if not _LOG_LINKS.is_dir():
         return []
     tops = tuple(f"{place}/" for place in settings.data_places)
-    return [link for link in _LOG_LINKS.iterdir() if link.is_symlink() and str(link.readlink()).startswith(tops)]
+    return [
+        link for link in _LOG_LINKS.iterdir() if link.is_symlink() and str(link.readlink()).startswith(tops)
+    ]
 
 
 def _remove_files(settings: Settings) -> None:
@@ -175,6 +203,14 @@ def _remove_files(settings: Settings) -> None:
             path.parent.rmdir()  # of the last lab
     if RUN.exists():
         return  # other labs are up and may be about to use the shared directories
-    for shared in (_SHIM_SOCKETS, _SHIM_SOCKETS.parent / "fifo", _SHIM_SOCKETS.parent, _LOG_LINKS):
+    _remove_dead_kubelet_socket()
+    for shared in _SHARED:
         with contextlib.suppress(OSError):
             shared.rmdir()  # only if empty, so never another one's
+
+
+def _remove_dead_kubelet_socket() -> None:
+    """Every kubelet binds this one path, whatever its root directory; a living one is another's."""
+    if str(_PLUGIN_SOCKET) not in Path("/proc/net/unix").read_text():
+        for path in (_PLUGIN_SOCKET, _PLUGIN_SOCKET.with_name("kubelet_internal_checkpoint")):
+            path.unlink(missing_ok=True)
