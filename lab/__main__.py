@@ -130,7 +130,7 @@ def metalbgp(settings: Settings, words: tuple[str, ...]) -> None:
     """Run the checkout's metalbgp command against the lab's cluster."""
     lab = Lab.attach(settings.name)
     environment = {**os.environ, "KUBECONFIG": str(lab.kubeconfig), "PYTHONPATH": str(REPOSITORY)}
-    _become([sys.executable, "-m", "metalbgp.cli.main", *words], environment)
+    _become([sys.executable, "-m", "metalbgp.cli", *words], environment)
 
 
 @main.command(context_settings=_PASS)

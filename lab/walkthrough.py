@@ -47,7 +47,7 @@ class Screen:
         """A command on the user's own machine; `metalbgp` is the checkout's."""
         words = shlex.split(line)
         if words[0] == "metalbgp":
-            words = [sys.executable, "-m", "metalbgp.cli.main", *words[1:]]
+            words = [sys.executable, "-m", "metalbgp.cli", *words[1:]]
         return self._show("$", line, words, fine)
 
     def outside(self, line: str) -> str:
