@@ -47,7 +47,7 @@ def clean() -> None:
 
 
 class Router:
-    """One bgpd in its namespace, joined to the speaker by a veth: 10.90.N.1 here, 10.90.N.2 there; fd90:N::/64."""
+    """One bgpd in its namespace, joined to the speaker: 10.90.N.1 here, 10.90.N.2 there; fd90:N::/64."""
 
     def __init__(self, number: int, folder: Path) -> None:
         self.number = number
@@ -95,7 +95,7 @@ class Router:
         command += ["-i", str(self.folder / "bgpd.pid"), "--vty_socket", str(self.folder)]
         command += ["-u", "frr", "-g", "frr", "--log", f"file:{self.folder / 'bgpd.log'}"]
         self._process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        wait_for(lambda: (self.folder / "bgpd.vty").exists(), "bgpd's socket")
+        wait_for((self.folder / "bgpd.vty").exists, "bgpd's socket")
 
     @property
     def _peers(self) -> tuple[str, str]:
