@@ -12,6 +12,7 @@ from msgspec import Struct
 from metalbgp.model.allocation import Allocation, Refusal
 from metalbgp.model.configuration import Pool
 from metalbgp.model.reasons import (
+    ConflictingAdvertisements,
     NoAddress,
     NoMatchingAdvertisement,
     NoPeers,
@@ -111,7 +112,9 @@ def explain(
     mine = sorted((vip for vip in claims if service.key in vip.holders), key=lambda vip: ":" in vip.address)
     addresses = tuple(vip.address for vip in mine if vip.phase == "bound")
     granted = result if isinstance(result, Allocation) else None
-    views = [NodeView(scene.configuration, node) for _, node in sorted(scene.nodes.items())]
+    # Without a node the reasons that hold everywhere are still worth saying.
+    nodes = [node for _, node in sorted(scene.nodes.items())] or [Node(name="any node")]
+    views = [NodeView(scene.configuration, node) for node in nodes]
     return Explanation(
         service=service.key,
         addresses=addresses,
@@ -161,7 +164,9 @@ def _bgp(service: str, vip: VirtualIP, views: Sequence[NodeView], scene: Scene) 
                 return
             else:
                 for one in (peer,) if peer else peers or ("",):
-                    noes.setdefault((node, one), reason)
+                    # Of several advertisements' reasons the first will do, but a conflict is the real one.
+                    if (node, one) not in noes or isinstance(reason, ConflictingAdvertisements):
+                        noes[node, one] = reason
     reached = {key for said in yes.values() for key in said}
     refused = {key: reason for key, reason in noes.items() if key not in reached}
     for prefix in sorted(yes) or [""]:

@@ -40,10 +40,10 @@ def lines(
         screen += _labelled("lacks", found.lacks.explain())
     if found.claims:
         screen += _labelled("endpoints", _endpoints(found.endpoints, found.policy))
-    for announcement in found.bgp:
-        screen += _bgp(announcement, wire)
-    for ownership in found.l2:
-        screen += _l2(ownership)
+    for part in dict.fromkeys(tuple(_bgp(announcement, wire)) for announcement in found.bgp):
+        screen += part  # what is said of both addresses of a dual-stack Service is said once
+    for part in dict.fromkeys(tuple(_l2(ownership)) for ownership in found.l2):
+        screen += part
     if found.remedy:
         screen += _labelled("remedy", found.remedy)
     return screen
@@ -57,13 +57,14 @@ def _range_text(piece: Range) -> str:
     """A block as prefix with its real ends, since users write host bits; other ranges by their ends."""
     low, high = from_int(piece.version, piece.first), from_int(piece.version, piece.last)
     blocks = list(piece.cidrs())
-    if piece.version == 4 and low.rpartition(".")[0] == high.rpartition(".")[0]:
-        ends = f".{low.rpartition('.')[2]} – .{high.rpartition('.')[2]}"
-    else:
-        ends = f"{low} – {high}"
-    if len(blocks) == 1:
-        return f"{blocks[0][0]}/{blocks[0][1]} (real range {ends})"
-    return f"{low} – {high}"
+    if piece.size == 1:
+        return low
+    if len(blocks) > 1:
+        return f"{low} – {high}"
+    block = f"{blocks[0][0]}/{blocks[0][1]}"
+    if piece.version == 6 or blocks[0][1] < 24:
+        return block
+    return f"{block} (real range .{low.rpartition('.')[2]} – .{high.rpartition('.')[2]})"
 
 
 def _endpoints(endpoints: Endpoints, policy: str) -> str:

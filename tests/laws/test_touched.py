@@ -10,19 +10,11 @@ from typing import Any
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
-from msgspec.structs import replace
 
-from metalbgp.allocate.allocate import Allocation, Refusal, allocate
-from metalbgp.allocate.request import request_of
-from metalbgp.allocate.taken import Taken, use_of
-from metalbgp.inventory.inventory import Inventory
-from metalbgp.inventory.touched import Touched
+from metalbgp.allocate.allocate import Allocation
 from metalbgp.model.configuration import Preference
 from metalbgp.model.services import EXCLUDE_LABEL, Namespace, Node, Service
-from metalbgp.model.virtualips import VirtualIP
-from metalbgp.plan.plan import plan, virtual_ip
-from metalbgp.plan.ranking import Claimant
-from metalbgp.plan.scene import Scene
+from tests.small_controller import SmallController
 from tests.values import (
     bgp,
     configuration,
@@ -74,11 +66,10 @@ WISHES: st.SearchStrategy[dict[str, Any]] = st.fixed_dictionaries(
 )
 
 
-class Controller(RuleBasedStateMachine):
+class Controller(SmallController, RuleBasedStateMachine):
     def __init__(self) -> None:
-        super().__init__()
-        self.inventory = Inventory("metallb-system")
-        self.taken = Taken()
+        SmallController.__init__(self)
+        RuleBasedStateMachine.__init__(self)
         self.clock = 0
 
     # -------------------------------------------------------------- events
@@ -135,66 +126,6 @@ class Controller(RuleBasedStateMachine):
             self.taken.learn(address, None)
             self.work(self.inventory.drop_claim(address))
 
-    # -------------------------------------------------------------- the small controller
-
-    def work(self, touched: Touched) -> None:
-        for _ in range(200):
-            if not touched:
-                return
-            if keys := sorted(touched.services | touched.counts):
-                rest = replace(
-                    touched, services=touched.services - {keys[0]}, counts=touched.counts - {keys[0]}
-                )
-                touched = rest | self.serve(keys[0])
-            else:
-                more = Touched()
-                for address in touched.addresses & self.inventory.claims.keys():
-                    more |= self.write(self.desired(address, self.inventory.claims[address]))
-                touched = more
-        raise AssertionError("the work never ends")
-
-    def serve(self, key: str) -> Touched:
-        one = self.inventory.services.get(key)
-        answer = self.ask(one) if one is not None and self.inventory.is_ours(one) else None
-        wanted = answer.addresses if isinstance(answer, Allocation) else ()
-        touched = Touched()
-        for address in self.inventory.held(key):
-            if address not in wanted:
-                touched |= self.leave(key, address)
-        for address in wanted:
-            assert one is not None
-            assert self.taken.conflict(address, use_of(one)) is None
-            touched |= self.write(self.desired(address, self.inventory.claims.get(address), one))
-        return touched
-
-    def ask(self, one: Service) -> Allocation | Refusal:
-        held = self.inventory.held(one.key)
-        pools = self.inventory.configuration.pools
-        return allocate(request_of(one, held), pools, self.taken, self.inventory.namespaces)
-
-    def desired(self, address: str, known: VirtualIP | None, joining: Service | None = None) -> VirtualIP:
-        home = self.inventory.configuration.pool_of(address)
-        assert home is not None
-        holders = dict(known.holders) if known else {}
-        if joining is not None:
-            endpoints = self.inventory.endpoints(joining.key)
-            holders[joining.key] = plan(joining, endpoints, home, self.inventory.configuration)
-        claimants = [Claimant(key, holder, address) for key, holder in holders.items()]
-        scene = Scene(self.inventory.configuration, self.inventory.nodes, self.inventory.live_speakers)
-        return virtual_ip(address, home, claimants, scene, known)
-
-    def write(self, vip: VirtualIP) -> Touched:
-        self.taken.learn(vip.address, vip)
-        return self.inventory.put_claim(vip)
-
-    def leave(self, key: str, address: str) -> Touched:
-        vip = self.inventory.claims[address]
-        rest = {name: holder for name, holder in vip.holders.items() if name != key}
-        if rest:
-            return self.write(replace(vip, holders=rest))
-        self.taken.learn(address, None)
-        return self.inventory.drop_claim(address)
-
     # -------------------------------------------------------------- the law
 
     def ours(self) -> Iterator[Service]:
@@ -215,4 +146,4 @@ class Controller(RuleBasedStateMachine):
 
 
 class TestWhoWasNotTouchedNeedsNoWork(Controller.TestCase):  # type: ignore[misc] # hypothesis makes it
-    settings = settings(max_examples=200, stateful_step_count=40, deadline=None)
+    settings = settings(max_examples=80, stateful_step_count=40, deadline=None)

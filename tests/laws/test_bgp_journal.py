@@ -1,0 +1,251 @@
+"""Laws of the journal: whatever happens in whatever order, the routers end with what is wanted, and we know it.
+
+The judge is a model of ExaBGP with the faults that were measured (exabgp_model.py), on a virtual clock.
+"""
+
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from metalbgp.bgp import wire
+from metalbgp.bgp.effects import Effect, Install, RestartChild, Write
+from metalbgp.bgp.machine import WINDOW, Machine
+from metalbgp.bgp.values import Neighbor
+from metalbgp.model.routes import Attributes
+from tests.laws.exabgp_model import ExaBGP
+
+PEERS = ("10.0.0.1", "10.0.1.1")
+PREFIXES = tuple(f"192.0.2.{n}/32" for n in range(4))
+
+
+def neighbor(address: str, hold_time: int = 9) -> Neighbor:
+    return Neighbor(address=address, local_as=65001, peer_as=65101, router_id="10.0.0.2", hold_time=hold_time)
+
+
+class World:
+    """The machine and the model, joined; every line, command and second is a step of the test."""
+
+    def __init__(self, *, mended: bool) -> None:
+        self.machine = Machine("helper")
+        self.exabgp = ExaBGP(mended=mended)
+        self.now = 0.0
+        self.wanted: dict[tuple[str, str], Attributes | None] = {}
+        self.neighbors: set[str] = set(PEERS)
+        self.restarts = 0
+        self.written: list[str] = []
+        self.act(self.machine.connected(self.now, fresh=True))
+        self.say_neighbors()
+
+    def act(self, effects: list[Effect]) -> None:
+        for effect in effects:
+            match effect:
+                case Write(lines):
+                    self.written += lines
+                    self.exabgp.write(lines)
+                case Install(text, generation):
+                    self.exabgp.file = text
+                    self.act(self.machine.installed(generation, None, self.now))
+                case RestartChild():
+                    self.restarts += 1
+                    self.restart()
+                case _:
+                    pass
+
+    def restart(self) -> None:
+        self.act(self.machine.child_lost(self.now))
+        self.exabgp.restart()
+        self.act(self.machine.connected(self.now, fresh=True))
+
+    def say_neighbors(self) -> None:
+        self.act(self.machine.neighbors([neighbor(a) for a in PEERS if a in self.neighbors], self.now))
+
+    def hear(self, count: int = 1) -> bool:
+        heard = False
+        for _ in range(count):
+            if not self.exabgp.out:
+                break
+            heard = True
+            self.act(self.machine.line(wire.decode(self.exabgp.out.popleft()), self.now))
+        return heard
+
+    def do(self, step: tuple[Any, ...]) -> None:
+        self.now += 0.001
+        match step:
+            case "want", peer, prefix, med:
+                attributes = None if med is None else Attributes(med=med)
+                self.wanted[peer, prefix] = attributes
+                self.act(self.machine.want([(peer, prefix, attributes)], self.now))
+            case "take", _:
+                self.exabgp.step()
+            case "send", peer, count:
+                self.exabgp.send(peer, count)
+            case "hear", count:
+                self.hear(count)
+            case "up", peer:
+                self.exabgp.up(peer)
+            case "down", peer:
+                self.exabgp.down(peer)
+            case "helper", keep:
+                self.exabgp.lose_helper(keep)
+                self.act(self.machine.helper_lost(self.now))
+                for _ in range(keep):
+                    self.exabgp.step()
+                self.exabgp.helper = True
+                self.act(self.machine.connected(self.now, fresh=False))
+            case "child", _:
+                self.restart()
+            case "neighbors", peer:
+                self.neighbors ^= {peer}
+                self.say_neighbors()
+        assert len(self.machine._commanded) <= WINDOW
+
+    def settle(self) -> None:
+        """All sessions come up and everything is delivered; time passes only when nothing else can happen."""
+        for _ in range(3000):
+            for peer in self.neighbors:
+                self.exabgp.up(peer)
+            moved = self.exabgp.step()
+            moved = any([self.exabgp.send(p, 2) for p in PEERS]) or moved
+            if not (self.hear(5) or moved):
+                if self.quiet():
+                    return
+                self.now += 0.5
+                self.act(self.machine.wake(self.now))
+        raise AssertionError(f"never quiet: {list(self.machine.entries())}")
+
+    def quiet(self) -> bool:
+        machine = self.machine
+        return not machine.reloading and not machine._fifo and not machine._owing
+
+    def check(self) -> None:
+        for peer in PEERS:
+            want = {p: a for (x, p), a in self.wanted.items() if x == peer and a is not None}
+            if peer not in self.neighbors:
+                assert peer not in self.exabgp.peers
+                continue
+            held = self.exabgp.peers[peer].router
+            assert held == {p: "" if a.med is None else f"med {a.med}" for p, a in want.items()}, peer
+            entries = self.machine.routes.get(peer, {})
+            assert {p: self.machine.state(e) for p, e in entries.items()} == dict.fromkeys(want, "confirmed")
+
+
+peers = st.sampled_from(PEERS)
+wants = st.tuples(
+    st.just("want"), peers, st.sampled_from(PREFIXES), st.sampled_from((None, None, 1, 2)) | st.just(1)
+)
+progress = st.one_of(
+    st.tuples(st.just("take"), st.just(0)),
+    st.tuples(st.just("send"), peers, st.integers(1, 3)),
+    st.tuples(st.just("hear"), st.integers(1, 4)),
+)
+trouble = st.one_of(
+    st.tuples(st.sampled_from(("up", "down")), peers),
+    st.tuples(st.just("helper"), st.integers(0, 3)),
+    st.tuples(st.just("child"), st.just(0)),
+    st.tuples(st.just("neighbors"), peers),
+)
+bounces = st.tuples(st.sampled_from(("up", "down")), peers)
+
+
+@pytest.mark.parametrize("mended", [True, False])
+@settings(max_examples=300, deadline=None, suppress_health_check=list(HealthCheck))
+@given(steps=st.lists(st.one_of(wants, wants, progress, progress, bounces), max_size=80))
+def test_any_interleaving_of_wants_and_bounces_ends_in_the_wanted_state(
+    mended: bool, steps: list[tuple[Any, ...]]
+) -> None:
+    world = World(mended=mended)
+    for step in steps:
+        world.do(step)
+    world.settle()
+    world.check()
+    assert world.restarts == 0
+
+
+@settings(max_examples=500, deadline=None, suppress_health_check=list(HealthCheck))
+@given(steps=st.lists(st.one_of(wants, wants, progress, progress, trouble), max_size=80))
+def test_lost_helpers_dead_children_and_changed_peers_end_in_the_wanted_state_too(
+    steps: list[tuple[Any, ...]],
+) -> None:
+    world = World(mended=True)
+    for step in steps:
+        world.do(step)
+    world.settle()
+    world.check()
+
+
+def settled() -> World:
+    world = World(mended=True)
+    world.settle()
+    return world
+
+
+def test_a_route_that_is_as_wanted_is_never_sent_again() -> None:
+    world = settled()
+    world.do(("want", PEERS[0], PREFIXES[0], 1))
+    world.settle()
+    before = len(world.written)
+    world.do(("want", PEERS[0], PREFIXES[0], 1))
+    world.settle()
+    assert world.written[before:] == []
+
+
+def test_nothing_is_sent_to_a_session_that_is_down() -> None:
+    world = settled()
+    world.exabgp.down(PEERS[0])
+    world.hear(5)
+    before = len(world.written)
+    for med in (1, 2, None, 3):
+        world.do(("want", PEERS[0], PREFIXES[0], med))
+    assert world.written[before:] == []
+    assert world.machine.state(world.machine.routes[PEERS[0]][PREFIXES[0]]) == "waiting"
+
+
+def test_end_of_rib_follows_the_replay_for_each_session() -> None:
+    world = settled()
+    for prefix in PREFIXES:
+        world.do(("want", PEERS[0], prefix, 1))
+    world.settle()
+    world.exabgp.down(PEERS[0])
+    world.hear(10)
+    world.exabgp.up(PEERS[0])
+    world.hear(10)
+    before = len(world.written)
+    world.exabgp.send(PEERS[0], 3)
+    world.hear(10)
+    assert world.written[before:] == []
+    world.settle()
+    assert world.written[before:] == [f"neighbor {PEERS[0]} announce eor ipv4 unicast"]
+
+
+def test_a_reload_is_asked_for_only_when_nothing_is_outstanding() -> None:
+    world = settled()
+    world.do(("want", PEERS[0], PREFIXES[0], 1))
+    world.do(("neighbors", PEERS[1]))
+    assert "reload" not in world.written[-2:]
+    world.settle()
+    assert world.written[-2:] == ["reload", "show neighbor configuration"]
+
+
+def test_prefixes_that_share_their_attributes_share_a_command() -> None:
+    world = settled()
+    many = [(PEERS[0], f"198.51.{n // 250}.{n % 250}/32", Attributes(med=7)) for n in range(450)]
+    before = len(world.written)
+    world.act(world.machine.want(many, world.now))
+    world.settle()
+    assert len(world.written) - before <= 10
+    assert len(world.exabgp.peers[PEERS[0]].router) == 450
+
+
+def test_a_silent_child_is_restarted() -> None:
+    world = settled()
+    world.exabgp.helper = False  # it reads nothing and says nothing
+    world.act(world.machine.want([(PEERS[0], PREFIXES[0], Attributes())], world.now))
+    world.wanted[PEERS[0], PREFIXES[0]] = Attributes()
+    for _ in range(60):
+        world.now += 0.5
+        world.act(world.machine.wake(world.now))
+    assert world.restarts == 1
+    world.settle()
+    world.check()
