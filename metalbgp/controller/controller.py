@@ -15,6 +15,7 @@ from msgspec import Raw, Struct
 
 from metalbgp import logs
 from metalbgp.allocate.claims import adopt
+from metalbgp.allocate.taken import use_of
 from metalbgp.cluster import decode
 from metalbgp.cluster.client import Client
 from metalbgp.cluster.reflector import Broken, Changed, HeldBack, Reflector, Removed, Synced
@@ -38,6 +39,7 @@ from metalbgp.controller.writes import Writes
 from metalbgp.inventory.inventory import Inventory
 from metalbgp.inventory.touched import Touched
 from metalbgp.model.services import Service
+from metalbgp.model.virtualips import VirtualIP
 
 COALESCE = 0.05  # seconds that a mere change of endpoint counts waits for the next one (contracts.md)
 
@@ -160,10 +162,20 @@ class Controller:
             case Changed(new=vip):
                 self.touch(self.claims.learn(vip))
             case Removed(old=vip) if vip is not None:
-                # Deleted by other hands: the Services that it names claim it again before anybody else may.
-                self.touch(self.claims.forget(vip), first=True)
+                touched = self.claims.forget(vip)
+                if vip.phase == "bound":
+                    self._keep_for_holders(vip)
+                self.touch(touched)
             case _:
                 self._on_other(event)
+
+    def _keep_for_holders(self, vip: VirtualIP) -> None:
+        """Deleted by other hands: only the living Services that it names may claim its address again."""
+        for key, holder in vip.holders.items():
+            service = self.inventory.services.get(key)
+            if service is not None and service.uid == holder.uid and self.inventory.is_ours(service):
+                logs.warn("claim-deleted", address=vip.address, service=key, by="other hands")
+                self.claims.taken.hold(vip.address, use_of(service))
 
     def _on_pod(self, event: Any) -> None:
         match event:

@@ -18,7 +18,7 @@ from metalbgp.config import compiled, virtualip
 from metalbgp.model.services import Node
 from metalbgp.speaker.announcer import Announcer
 
-PACE = 2.0  # seconds between two writes
+PACE = 5.0  # seconds between two writes
 
 
 class _File(Struct):
