@@ -1,5 +1,5 @@
-"""The law behind the order of writes (contracts.md): add to the configuration, then the VirtualIPs, then remove
-from it; whatever way the two watches of a speaker interleave, nothing that both ends keep is ever withdrawn."""
+"""The law behind the order of writes: add to the configuration, then the VirtualIPs, then remove from it.
+Whatever way the two watches of a speaker interleave, nothing that both ends keep is ever withdrawn."""
 
 from hypothesis import given
 from hypothesis import strategies as st

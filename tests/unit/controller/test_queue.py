@@ -21,21 +21,20 @@ async def running(work: Callable[[str], Awaitable[Outcome]], workers: int = 4) -
 async def test_a_key_is_never_worked_on_twice_at_once_and_what_came_meanwhile_is_not_lost() -> None:
     inside: set[str] = set()
     turns: list[str] = []
-    gate = asyncio.Event()
+    begun, gate = asyncio.Event(), asyncio.Event()
 
     async def work(key: str) -> Outcome:
         assert key not in inside
         inside.add(key)
         turns.append(key)
+        begun.set()
         await gate.wait()
         inside.discard(key)
         return Done()
 
     async with running(work) as queue:
         queue.add("a")
-        await asyncio.sleep(0)
-        while not turns:
-            await asyncio.sleep(0)
+        await begun.wait()
         queue.add("a")
         queue.add("a")
         gate.set()
