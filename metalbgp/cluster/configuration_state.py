@@ -22,11 +22,12 @@ class ConfigurationState:
         *,
         condition: str,  # poolReconcilerValid, configReconcilerValid
         labels: Mapping[str, str],
+        owners: Callable[[], list[dict[str, str]]] = list,  # ownerReferences: it goes with them
         now: Callable[[], str] = lambda: datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
     ) -> None:
         self._client = client
         self._namespace, self._name = namespace, name
-        self._condition, self._labels = condition, dict(labels)
+        self._condition, self._labels, self._owners = condition, dict(labels), owners
         self._now = now
         self._written: str | None = None
 
@@ -47,7 +48,7 @@ class ConfigurationState:
             "errorSummary": summary,
             "conditions": [condition],
         }
-        meta = {"metadata": {"name": self._name, "labels": self._labels}}
+        meta = {"metadata": {"name": self._name, "labels": self._labels, "ownerReferences": self._owners()}}
         with contextlib.suppress(AlreadyExists):  # it is ours from an earlier run
             await self._client.create(CONFIGURATION_STATES, meta, self._namespace)
         await self._client.patch(

@@ -85,6 +85,7 @@ async def run(options: argparse.Namespace) -> None:
         installation=options.installation or options.namespace,
         report=report,
         intents=lambda: intents(agent),
+        owners=lambda: owners(agent),
         mistakes=lambda: (f"BGPPeer {one.peer.name}: {one.why}" for one in agent.announcer.refused_peers),
         uids=lambda: uids(agent),
         now=now,
@@ -130,6 +131,14 @@ def intents(agent: Agent) -> Mapping[Intent, Detail]:
         for service in services_of(agent.announcer, duty.address):
             found.setdefault(("layer2", service), set()).update(duty.interfaces or ())
     return {intent: tuple(sorted(detail)) for intent, detail in found.items()}
+
+
+def owners(agent: Agent) -> list[dict[str, str]]:
+    """The Node, and not the Pod: a state outlives a Pod that is replaced, not a Node that is removed."""
+    node = agent.announcer.node
+    if node is None or not node.uid:
+        return []
+    return [{"apiVersion": "v1", "kind": "Node", "name": node.name, "uid": node.uid}]
 
 
 def uids(agent: Agent) -> dict[str, str]:

@@ -61,6 +61,7 @@ class Status:
         installation: str,
         report: Callable[[], NodeReport],
         intents: Callable[[], Mapping[Intent, Detail]],
+        owners: Callable[[], list[dict[str, str]]],  # the Node: states of a node that is gone go as well
         mistakes: Callable[[], Iterable[str]],  # of the configuration, as this node sees it
         uids: Callable[[], Mapping[str, str]],  # of the Services behind the addresses, by namespace/name
         now: Callable[[], str],
@@ -70,13 +71,14 @@ class Status:
         self._node, self._pod, self._pod_uid, self._namespace = node, pod, pod_uid, namespace
         self._installation = installation
         self._report, self._intents, self._uids, self._now = report, intents, uids, now
-        self._mistakes = mistakes
+        self._mistakes, self._owners = mistakes, owners
         self._state = ConfigurationState(
             client,
             namespace,
             f"speaker-{node}",
             condition="configReconcilerValid",
             labels={"metallb.io/component-type": "speaker", "metallb.io/node-name": label(node)},
+            owners=owners,
         )
         self._written: NodeReport | None = None
         self._standing: dict[Intent, Detail] = {}
@@ -110,7 +112,8 @@ class Status:
         try:
             await self._client.patch(NODE_STATES, self._node, nodestate.merge_patch(report), self._namespace)
         except NotFound:
-            body = nodestate.encode(report, self._namespace, self._installation)
+            owner = next(iter(self._owners()), None)
+            body = nodestate.encode(report, self._namespace, self._installation, owner)
             await self._client.create(NODE_STATES, body, self._namespace)
         self._written = report
 
