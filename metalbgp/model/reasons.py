@@ -3,6 +3,7 @@
 A class name is API: condition reason, event reason, metric label; stable and bounded. A reason is a tagged
 Struct, so it survives the trip through JSON, and `match` with assert_never proves that none is forgotten.
 Unions at the end say which function may answer with which.
+One file because the catalogue of reasons is read as a whole, by people and by the tests.
 """
 
 from msgspec import Struct
