@@ -1,0 +1,1 @@
+"""What an operator asks: one file a verb. `kubectl metalbgp VERB` is the same program."""

@@ -1,0 +1,168 @@
+"""`metalbgp explain [NS/]SVC`: why a Service has this address or none, and who announces it or not.
+
+In:  the Service and all that decides about it; the speakers' journals for what the wire says.
+Out: the lines of plan/lines.py. Exit code 1: no address, or nobody announces it.
+Elsewhere: finding out is plan/explain.py; the controller's answer is judge.py.
+"""
+
+from collections.abc import Callable, Mapping
+from datetime import datetime
+from typing import Any
+
+import click
+from msgspec.structs import replace
+
+from metalbgp.cli import judge
+from metalbgp.cli.access import Cluster, Speakers, together
+from metalbgp.cli.ages import age, ago
+from metalbgp.cli.errors import Absent, CliError, NotAllowed, Usage, no_such
+from metalbgp.cli.judge import Judge
+from metalbgp.cli.options import Look, Setup, common, run
+from metalbgp.cli.render import Answer
+from metalbgp.cli.wire import Heard, Wire, ask_all
+from metalbgp.inventory.endpoints import fold
+from metalbgp.model.configuration import Configuration
+from metalbgp.model.services import Node, Service
+from metalbgp.plan.explain import Explanation, explain
+from metalbgp.plan.lines import lines
+from metalbgp.plan.scene import Scene
+
+
+@click.command("explain", short_help="Why a Service has its address, who announces it, or why not.")
+@click.argument("service", metavar="[NAMESPACE/]SERVICE")
+@common
+@click.option("--no-wire", is_flag=True, help="Do not ask the speakers.")
+@click.pass_obj
+def command(setup: Setup, /, service: str, no_wire: bool, **given: Any) -> None:
+    """Why a Service has this address or none, and who announces it to whom, or why not."""
+
+    async def answer(look: Look) -> Answer:
+        return await _answer(look, service, wire=not no_wire)
+
+    run(setup, given, answer)
+
+
+async def _answer(look: Look, text: str, *, wire: bool) -> Answer:
+    cluster, wish = look.cluster, look.wish
+    service = await find(cluster, *split(text, wish.namespace or cluster.api.namespace))
+    if service.type != "LoadBalancer":
+        raise CliError(f"{service.key} is of type {service.type}: only LoadBalancer Services get an address")
+
+    async def ask() -> tuple[Speakers, Wire]:
+        speakers = await cluster.speakers()
+        return speakers, await ask_all(cluster.api, speakers.pods) if wire else Wire()
+
+    slices, claims, configuration, nodes, namespaces, controller, (speakers, heard) = await together(
+        cluster.slices(service.namespace, service.name),
+        cluster.claims(),
+        cluster.configuration(),
+        cluster.nodes(),
+        cluster.namespaces(),
+        cluster.controller(),
+        ask(),
+    )
+    if heard.note:
+        cluster.note(heard.note)
+    decider = Judge(configuration, claims, namespaces, judge.lb_class(controller))
+    if not decider.ours(service):
+        raise CliError(_not_ours(service))
+    known = {node.name: node for node in nodes or ()}
+    if nodes is None:
+        known = {pod.node: Node(name=pod.node) for pod in speakers.pods if pod.node}
+    live = speakers.live if speakers.known else frozenset(known)
+    wish.check(known, {peer.name for peer in configuration.peers}, {p.address for p in configuration.peers})
+    found = explain(
+        service,
+        decider.claims(service.key),
+        decider.result(service),
+        fold(slices or ()),
+        Scene(configuration, known, live),
+    )
+    now = look.now()
+    on_wire = said({one.node: one for one in heard.heard}, configuration, now)
+    problem = found.problem
+    shown = narrowed(found, wish.nodes, wish.peers)
+    return Answer(
+        kind="Explanation",
+        items=(shown,),
+        names=(service.key,),
+        lines=tuple(lines(shown, on_wire, lambda since: ago(since, now))),
+        notes=tuple(cluster.notes),
+        problems=int(problem),
+    )
+
+
+def split(text: str, namespace: str) -> tuple[str, str]:
+    """NS/SVC, SVC; also service/SVC and svc/SVC, as kubectl writes them."""
+    parts = text.split("/")
+    if len(parts) > 1 and parts[0] in ("service", "services", "svc"):
+        parts = parts[1:]
+    if len(parts) > 2 or not all(parts):
+        raise Usage(f'"{text}" is no Service: write NAMESPACE/SERVICE')
+    return (parts[0], parts[1]) if len(parts) == 2 else (namespace, parts[0])
+
+
+async def find(cluster: Cluster, namespace: str, name: str) -> Service:
+    found = await cluster.service(namespace, name)
+    if found is not None:
+        return found
+    try:
+        services = await cluster.services()
+    except (NotAllowed, Absent):
+        services = ()
+    elsewhere = sorted(one.key for one in services if one.name == name)
+    if elsewhere:
+        raise Usage(f"there is no Service {namespace}/{name}; did you mean {' or '.join(elsewhere[:3])}?")
+    raise no_such("Service", f"{namespace}/{name}", (one.key for one in services))
+
+
+def _not_ours(service: Service) -> str:
+    if service.deleting:
+        return f"{service.key} is being deleted"
+    named = f'"{service.load_balancer_class}"' if service.load_balancer_class else "none"
+    return f"{service.key} is not ours: its loadBalancerClass ({named}) is served by another load balancer"
+
+
+def narrowed(found: Explanation, nodes: tuple[str, ...], peers: tuple[str, ...]) -> Explanation:
+    """Only the lines of these nodes and peers."""
+
+    def keep(node: str, peer: str) -> bool:
+        return (not nodes or node in nodes) and (not peers or not peer or peer in peers)
+
+    return replace(
+        found,
+        bgp=tuple(
+            replace(one, lines=tuple(line for line in one.lines if keep(line.node, line.peer)))
+            for one in found.bgp
+        ),
+        l2=tuple(
+            replace(one, lines=tuple(line for line in one.lines if keep(line.node, line.peer)))
+            for one in found.l2
+        ),
+    )
+
+
+def said(
+    heard: Mapping[str, Heard], configuration: Configuration, now: datetime
+) -> Callable[[str, str, str], str]:
+    """(node, peer, prefix) → what its speaker says of that route."""
+    address = {peer.name: peer.address for peer in configuration.peers}
+    entries = {(one.node, entry.peer, entry.prefix): entry for one in heard.values() for entry in one.entries}
+
+    def wire(node: str, peer: str, prefix: str) -> str:
+        one = heard.get(node)
+        if one is None:
+            return "yes (not asked on the wire)"
+        if one.silent:
+            return f"yes, but {one.silent}"
+        entry = entries.get((node, address.get(peer, peer), prefix))
+        if entry is None:
+            return "not yet: the speaker does not have it"
+        when = ago(entry.since, now)
+        if entry.state == "confirmed":
+            return f"confirmed on the wire {when}"
+        if entry.state == "waiting":
+            return f"waiting for {age(entry.since, now)}: session down (metalbgp sessions --node {node})"
+        return f"{entry.state} {when}"
+
+    return wire

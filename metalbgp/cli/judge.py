@@ -1,0 +1,63 @@
+"""What the controller would answer for one Service now: its own function, asked with what the cluster holds.
+
+In:  VirtualIPs, Configuration, Namespaces, Services. Out: Allocation or Refusal, whether a Service is ours.
+Elsewhere: allocate/ decides; the controller asks it the same way (controller/reconcile.py).
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+
+from metalbgp.allocate.allocate import allocate
+from metalbgp.allocate.request import request_of
+from metalbgp.allocate.taken import Taken
+from metalbgp.cli.pods import Workload, argument
+from metalbgp.model.addresses import family
+from metalbgp.model.allocation import Allocation, Refusal
+from metalbgp.model.configuration import Configuration
+from metalbgp.model.services import Namespace, Service
+from metalbgp.model.virtualips import VirtualIP
+
+
+class Judge:
+    def __init__(
+        self,
+        configuration: Configuration,
+        claims: Iterable[VirtualIP],
+        namespaces: Mapping[str, Namespace],
+        lb_class: str | None = None,
+    ) -> None:
+        self.configuration = configuration
+        self._namespaces = namespaces
+        self._class = lb_class
+        self._taken = Taken()
+        self._of: dict[str, list[VirtualIP]] = {}
+        for vip in claims:
+            if vip.installation == configuration.installation:
+                self._taken.learn(vip.address, vip)
+                for key in vip.holders:
+                    self._of.setdefault(key, []).append(vip)
+            else:
+                self._taken.close(vip.address, by=f"installation {vip.installation}")
+
+    def ours(self, service: Service) -> bool:
+        return (
+            service.type == "LoadBalancer"
+            and service.load_balancer_class == self._class
+            and not service.deleting
+        )
+
+    def claims(self, service: str) -> tuple[VirtualIP, ...]:
+        return tuple(sorted(self._of.get(service, ()), key=lambda vip: (family(vip.address), vip.address)))
+
+    def result(self, service: Service) -> Allocation | Refusal:
+        held = [vip.address for vip in self.claims(service.key)]
+        request = request_of(service, held)
+        return allocate(request, self.configuration.pools, self._taken, self._namespaces)
+
+
+def mine(claims: Sequence[VirtualIP], configuration: Configuration) -> tuple[VirtualIP, ...]:
+    return tuple(vip for vip in claims if vip.installation == configuration.installation)
+
+
+def lb_class(controller: Workload | None) -> str | None:
+    """The class that the controller serves, from its own command line."""
+    return argument(controller.arguments, "--lb-class") if controller else None

@@ -1,0 +1,152 @@
+"""`metalbgp sessions`: which BGP sessions are up, and what is wrong with those that are not.
+
+In:  the NodeStates that speakers write; their Pods and the Nodes, to know who should have written one.
+Out: one row a session; a node without an answer is a row as well.
+Elsewhere: what a speaker reports is speaker/record.py; routes one by one are routes.py.
+"""
+
+from collections.abc import Iterator, Sequence
+from datetime import datetime
+from typing import Any
+
+import click
+from msgspec import Struct
+
+from metalbgp.cli.access import Speakers, together
+from metalbgp.cli.ages import age, ago
+from metalbgp.cli.options import Look, Setup, common, run
+from metalbgp.cli.render import Answer, Table
+from metalbgp.model.report import NodeReport, SessionReport
+
+COLUMNS = (
+    "NODE",
+    "PEER",
+    "ADDRESS",
+    "AS",
+    "STATE",
+    "SINCE",
+    "FAMILIES",
+    "ROUTES",
+    "BFD",
+    "GR",
+    "PORT",
+    "MY AS",
+    "LAST ERROR",
+)
+WIDE = ("PORT", "MY AS")
+SILENT = "silent"
+UP = "Established"
+
+
+class Row(Struct, frozen=True):
+    """One session; `session` None: the node itself does not answer, `silent` says why."""
+
+    node: str
+    session: SessionReport | None = None
+    silent: str = ""
+    stale: str = ""  # RFC 3339: the speaker is away and this is what it said last
+
+    @property
+    def wrong(self) -> bool:
+        return self.session is None or self.session.state != UP or bool(self.stale)
+
+    @property
+    def behind(self) -> int:
+        return self.session.routes_wanted - self.session.routes_confirmed if self.session else 0
+
+
+@click.command("sessions", short_help="BGP sessions: state, routes, last error.")
+@common
+@click.pass_obj
+def command(setup: Setup, /, **given: Any) -> None:
+    """Which BGP sessions are up, and what is wrong with those that are not."""
+    run(setup, given, answer)
+
+
+async def answer(look: Look) -> Answer:
+    cluster, wish = look.cluster, look.wish
+    reports, speakers = await together(cluster.reports(), cluster.speakers())
+    everything = rows(reports, speakers)
+    names = {row.session.peer for row in everything if row.session}
+    addresses = {row.session.address for row in everything if row.session}
+    wish.check({row.node for row in everything}, names, addresses)
+    shown = tuple(
+        row
+        for row in everything
+        if wish.node(row.node)
+        and (wish.peer(row.session.peer, row.session.address) if row.session else not wish.peers)
+    )
+    wrong = [row for row in shown if row.wrong]
+    if wish.problems:
+        shown = tuple(wrong)
+    return Answer(
+        kind="SessionList",
+        items=shown,
+        names=tuple(f"{row.node}/{row.session.peer}" if row.session else row.node for row in shown),
+        table=Table(COLUMNS, tuple(cells(row, look.now()) for row in shown), WIDE),
+        empty="every session is established" if wish.problems and everything else no_sessions(reports),
+        notes=tuple(cluster.notes),
+        problems=len(wrong),
+    )
+
+
+def no_sessions(reports: Sequence[NodeReport]) -> str:
+    if not reports:
+        return "no speaker has reported yet; more: metalbgp doctor"
+    return "no session: no BGPPeer selects a node that runs a speaker"
+
+
+def rows(reports: Sequence[NodeReport], speakers: Speakers) -> list[Row]:
+    return list(_rows(reports, speakers))
+
+
+def _rows(reports: Sequence[NodeReport], speakers: Speakers) -> Iterator[Row]:
+    pods = {pod.node: pod for pod in speakers.pods if pod.node}
+    by_node = {report.node: report for report in reports}
+    for node in sorted(by_node.keys() | pods.keys()):
+        report, pod = by_node.get(node), pods.get(node)
+        if report is None:
+            state = "has not reported yet" if pod and pod.ready else "is not ready and has never reported"
+            yield Row(node, silent=f"speaker {pod.name if pod else ''} {state}")
+            continue
+        gone = speakers.known and node not in speakers.live
+        if gone and pod is None:
+            yield Row(node, silent="no speaker runs here", stale=report.updated)
+            continue
+        for session in report.sessions:
+            yield Row(node, session, stale=report.updated if gone else "")
+        if gone and not report.sessions:
+            yield Row(node, silent=f"speaker {pod.name if pod else ''} is not ready", stale=report.updated)
+
+
+def cells(row: Row, now: datetime) -> tuple[str, ...]:
+    as_of = f"as of {ago(row.stale, now)}: the speaker is not ready" if row.stale else ""
+    if row.session is None:
+        said = f"{row.silent}, last heard {ago(row.stale, now)}" if row.stale else row.silent
+        return (row.node, "-", "-", "-", SILENT, "-", "-", "-", "-", "-", "-", "-", said)
+    one = row.session
+    up = one.state == UP
+    return (
+        row.node,
+        one.peer,
+        one.address,
+        str(one.peer_asn or "-"),
+        one.state,
+        age(one.since, now) or "-",
+        families(one),
+        f"{one.routes_confirmed}/{one.routes_wanted}",
+        "-",
+        ("yes" if one.graceful_restart else "no") if up else "-",
+        str(one.port),
+        str(one.my_asn),
+        ", ".join(part for part in (trouble(one), as_of) if part),
+    )
+
+
+def families(session: SessionReport) -> str:
+    return " ".join(name.replace("ipv", "v") for name in session.families) or "-"
+
+
+def trouble(session: SessionReport) -> str:
+    tries = f"{session.tries} tries" if session.tries > 1 else ""
+    return ", ".join(part for part in (session.last_error, tries) if part)

@@ -1,0 +1,247 @@
+"""`metalbgp status`: one screen: controller, speakers, sessions, pools, services, announcements, problems.
+
+In:  all that the other verbs read, but for the wire. Out: a Status: figures, and every problem by its line.
+Elsewhere: the lines are status_lines.py; each of them in full is the verb of its name.
+"""
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from datetime import datetime
+from typing import Any
+
+import click
+from msgspec import Struct
+
+from metalbgp.cli import judge
+from metalbgp.cli.access import Cluster, speakers, together
+from metalbgp.cli.ages import ago, seconds_since, words
+from metalbgp.cli.judge import Judge
+from metalbgp.cli.options import Look, Setup, Wish, common, run
+from metalbgp.cli.pods import Pod, Workload
+from metalbgp.cli.render import Answer
+from metalbgp.cli.sessions import Row, rows, trouble
+from metalbgp.cli.status_lines import Counts, PoolUse, Problem, Status, Waiting, screen
+from metalbgp.cluster.decode import Lease
+from metalbgp.model.allocation import Refusal
+from metalbgp.model.configuration import Configuration, Pool
+from metalbgp.model.report import NodeReport
+from metalbgp.model.services import Namespace, Node, Service
+from metalbgp.model.virtualips import VirtualIP
+
+SHOWN = 3  # names that one line writes out
+GRACE = 1.5  # times the Lease's duration until its holder counts as gone: clocks differ
+
+
+class Found(Struct, frozen=True):
+    """What was read. None: not allowed, or not there."""
+
+    reports: tuple[NodeReport, ...] = ()
+    configuration: Configuration = Configuration(installation="")
+    claims: tuple[VirtualIP, ...] = ()
+    services: tuple[Service, ...] = ()
+    namespaces: dict[str, Namespace] = {}
+    nodes: tuple[Node, ...] | None = None
+    pods: tuple[Pod, ...] | None = None
+    lease: Lease | None = None
+    deployment: Workload | None = None
+    daemons: Workload | None = None
+    errors: tuple[str, ...] = ()
+
+
+@click.command("status", short_help="One screen: is everything as it should be?")
+@common
+@click.pass_obj
+def command(setup: Setup, /, **given: Any) -> None:
+    """One screen: controller, speakers, sessions, pools, services, announcements, problems."""
+    run(setup, given, answer)
+
+
+async def answer(look: Look) -> Answer:
+    cluster, wish = look.cluster, look.wish
+    begun = look.now()
+    found = await read(cluster)
+    now = look.now()
+    nodes = {one.name for one in found.nodes or ()} | {one.node for one in found.reports}
+    peers = {peer.name: peer.address for peer in found.configuration.peers}
+    wish.check(nodes, peers, peers.values())
+    status = judged(found, wish, now, (now - begun).total_seconds())
+    return Answer(
+        kind="Status",
+        items=(status,),
+        names=tuple(dict.fromkeys(problem.line for problem in status.problems)),
+        lines=tuple(screen(status, now, only_problems=wish.problems)),
+        notes=tuple(cluster.notes),
+        problems=len(status.problems),
+    )
+
+
+async def read(cluster: Cluster) -> Found:
+    names = Found.__struct_fields__
+    values = await together(
+        cluster.reports(),
+        cluster.configuration(),
+        cluster.claims(),
+        cluster.services(),
+        cluster.namespaces(),
+        cluster.nodes(),
+        cluster.pods(),
+        cluster.lease(),
+        cluster.controller(),
+        cluster.speaker_set(),
+        cluster.configuration_errors(),
+    )
+    return Found(**dict(zip(names, values, strict=True)))
+
+
+def judged(found: Found, wish: Wish, now: datetime, view: float) -> Status:
+    configuration = found.configuration
+    claims = judge.mine(found.claims, configuration)
+    decider = Judge(configuration, found.claims, found.namespaces, judge.lb_class(found.deployment))
+    reports = [one for one in found.reports if wish.node(one.node)]
+    services = [
+        one
+        for one in found.services
+        if decider.ours(one) and (not wish.namespace or one.namespace == wish.namespace)
+    ]
+    sessions = [row for row in rows(found.reports, speakers(found.pods)) if _shown(row, wish)]
+    lacking = [one for one in services if all(vip.phase != "bound" for vip in decider.claims(one.key))]
+    leader, since, nobody = leads(found.lease, now)
+    controller, speaker = _controllers(found), _speakers(found)
+    waiting = Counter((report.node, one.peer) for report in reports for one in report.unconfirmed)
+    problems = [
+        *_of_controller(controller, nobody, known=found.pods is not None or found.deployment is not None),
+        *_of_speakers(speaker, found),
+        *(
+            Problem("sessions", session_words(row, now), "metalbgp sessions --problems")
+            for row in sessions
+            if row.wrong
+        ),
+        *(Problem("config", error, "kubectl get configurationstates -A -o yaml") for error in found.errors),
+        *(_of_service(one, decider) for one in lacking),
+        *_of_routes(reports),
+    ]
+    real = [row for row in sessions if row.session is not None]
+    return Status(
+        controller=controller,
+        leader=leader,
+        leads_since=since,
+        speakers=speaker,
+        sessions=Counts(wanted=len(real), ready=sum(not row.wrong for row in real)),
+        pools=tuple(use_of(pool, claims) for pool in configuration.pools),
+        services=Counts(wanted=len(services), ready=len(services) - len(lacking)),
+        addresses=sum(vip.phase == "bound" and _announces(vip) for vip in claims),
+        l2_addresses=sum(report.duties_total for report in reports),
+        routes_wanted=sum(report.routes_wanted for report in reports),
+        routes_confirmed=sum(report.routes_confirmed for report in reports),
+        waiting=tuple(Waiting(node, peer, count) for (node, peer), count in sorted(waiting.items())),
+        problems=tuple(problems),
+        view_seconds=view,
+    )
+
+
+def _shown(row: Row, wish: Wish) -> bool:
+    if not wish.node(row.node):
+        return False
+    return wish.peer(row.session.peer, row.session.address) if row.session else not wish.peers
+
+
+def _announces(vip: VirtualIP) -> bool:
+    return any(one.serving and (one.bgp or one.l2) for one in vip.holders.values())
+
+
+# ------------------------------------------------------------------ controller and speakers
+
+
+def _controllers(found: Found) -> Counts:
+    pods = [pod for pod in found.pods or () if pod.component == "controller" and not pod.deleting]
+    wanted = found.deployment.wanted if found.deployment else len(pods)
+    if found.pods is not None:
+        return Counts(wanted=wanted, ready=sum(pod.ready for pod in pods))
+    return Counts(wanted=wanted, ready=found.deployment.ready if found.deployment else 0)
+
+
+def _speakers(found: Found) -> Counts:
+    running = speakers(found.pods)
+    if found.daemons is not None:
+        wanted = found.daemons.wanted
+    else:
+        wanted = len(found.nodes) if found.nodes is not None else len(running.pods)
+    if running.known:
+        return Counts(wanted=wanted, ready=len(running.live))
+    return Counts(wanted=wanted, ready=found.daemons.ready if found.daemons else 0)
+
+
+def leads(lease: Lease | None, now: datetime) -> tuple[str, str, str]:
+    """(Pod that leads, since when, what is wrong with that)."""
+    if lease is None:
+        return "", "", ""
+    spec = lease.spec
+    holder = (spec.holder_identity or "").partition("_")[0]
+    if not holder:
+        return "", "", "nobody leads: no address is given or changed; what is announced stays"
+    quiet = seconds_since(spec.renew_time or "", now)
+    if quiet is not None and quiet > GRACE * (spec.lease_duration_seconds or 15):
+        return "", "", f"nobody leads: {holder} was last heard {words(quiet)} ago; what is announced stays"
+    return holder, spec.acquire_time or "", ""
+
+
+def _of_controller(count: Counts, nobody: str, *, known: bool) -> Iterator[Problem]:
+    missing = max(count.wanted, 1) - count.ready
+    if known and missing > 0:
+        yield Problem("controller", f"{missing} not ready", "metalbgp doctor")
+    if nobody:
+        yield Problem("controller", nobody, "metalbgp doctor")
+
+
+def _of_speakers(count: Counts, found: Found) -> Iterator[Problem]:
+    running = speakers(found.pods)
+    if count.ready >= count.wanted or (not running.known and found.daemons is None):
+        return
+    nodes = {node.name for node in found.nodes or ()} | {pod.node for pod in running.pods if pod.node}
+    missing = sorted(nodes - running.live) if running.known else []
+    named = f"none ready on {', '.join(missing[:SHOWN])}{', …' if len(missing) > SHOWN else ''}"
+    text = named if missing else f"{count.wanted - count.ready} not ready"
+    yield Problem("speakers", text, "metalbgp doctor")
+
+
+# ------------------------------------------------------------------ sessions, services, routes, pools
+
+
+def session_words(row: Row, now: datetime) -> str:
+    if row.session is None:
+        return f"{row.node}: {row.silent}"
+    one = row.session
+    who = f"{row.node} → {one.peer}"
+    if row.stale:
+        return f"{who}: was {one.state} {ago(row.stale, now)}, its speaker is not ready"
+    seconds = seconds_since(one.since, now)
+    down = f"down {words(seconds)}" if seconds is not None else "down"
+    if one.state == "Refused":
+        down = "refused here"
+    return f"{who}: {down}" + (f", {trouble(one)}" if trouble(one) else f", {one.state}")
+
+
+def _of_service(service: Service, decider: Judge) -> Problem:
+    result = decider.result(service)
+    said = result.reason.explain() if isinstance(result, Refusal) else "its address is on its way"
+    return Problem("services", f"{service.key}: {said}", f"metalbgp explain {service.key}")
+
+
+def _of_routes(reports: Sequence[NodeReport]) -> Iterator[Problem]:
+    """Routes of a session that is down are that session's problem, not more of them."""
+    for report in reports:
+        for one in report.unconfirmed:
+            if one.state == "refused":
+                text = f"{report.node} → {one.peer}: {one.prefix} refused{f': {one.why}' if one.why else ''}"
+                yield Problem("announced", text, "metalbgp routes --problems")
+
+
+def use_of(pool: Pool, claims: Sequence[VirtualIP]) -> PoolUse:
+    phases = Counter(vip.phase for vip in claims if vip.address in pool)
+    return PoolUse(
+        pool=pool.name,
+        size=sum(piece.size for piece in pool.ranges),
+        used=phases["bound"] + phases["releasing"],
+        reserved=phases["reserved"],
+        cooling=phases["cooling"],
+    )
