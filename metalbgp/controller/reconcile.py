@@ -209,8 +209,8 @@ class Reconciler:
 
     def _first(self, key: str, address: str) -> str:
         """The first address of a Service, which MetalLB's order of L2 candidates hashes."""
-        service = self._inventory.services.get(key)
-        return service.ingress[0] if service is not None and service.ingress else address
+        held = self._inventory.held(key)  # IPv4 first; survives a status that was wiped
+        return held[0] if held else address
 
     async def _leave(self, address: str, key: str) -> None:
         """The Service no longer stands behind the address; without another holder it is released."""
