@@ -13,12 +13,14 @@ from typing import Any, Final
 
 import msgspec
 from msgspec import Raw, Struct
+from msgspec.structs import replace
 
 from metalbgp.model.report import NodeReport
 
 API_VERSION: Final = "metalbgp.io/v1alpha1"
 KIND: Final = "NodeState"
 INSTALLATION: Final = "metalbgp.io/installation"
+LIMIT: Final = 60 * 1024  # bytes of JSON; with metadata the object stays under 64 KiB (contracts.md)
 
 
 class _Meta(Struct):
@@ -31,6 +33,7 @@ class _Object(Struct):
 
 
 _decode = msgspec.json.Decoder(_Object).decode
+_json = msgspec.json.encode
 
 
 def decode(data: bytes | Raw) -> NodeReport:
@@ -41,7 +44,7 @@ def decode(data: bytes | Raw) -> NodeReport:
 def encode(
     report: NodeReport, namespace: str, installation: str, owner: dict[str, Any] | None = None
 ) -> dict[str, Any]:
-    """`owner`: an ownerReference to the speaker's Pod or DaemonSet, so that the state goes with it."""
+    """`owner`: an ownerReference to the Node (legal, since it is cluster-scoped), so that the state goes with it."""
     metadata: dict[str, Any] = {
         "name": report.node,
         "namespace": namespace,
@@ -58,20 +61,31 @@ def merge_patch(report: NodeReport) -> dict[str, Any]:
 
 
 def status(report: NodeReport) -> dict[str, Any]:
-    found = _camel(msgspec.to_builtins(report))
-    # For kubectl's columns, which cannot count: derived, never read.
+    """At most LIMIT bytes: of what is only shown (routes that wait, duties), as much as fits; counts stay whole."""
+    report = _fitting(report)
     up = sum(session.state == "Established" for session in report.sessions)
-    return {**found, "established": f"{up}/{len(report.sessions)}"}
+    # `established` is for kubectl's columns, which cannot count: derived, never read.
+    return {**_camel(msgspec.to_builtins(report)), "established": f"{up}/{len(report.sessions)}"}
 
 
-def _camel(value: Any) -> Any:
+def _fitting(report: NodeReport) -> NodeReport:
+    while (report.unconfirmed or report.duties) and len(_json(_camel(msgspec.to_builtins(report)))) > LIMIT:
+        unconfirmed = report.unconfirmed[: len(report.unconfirmed) * 3 // 4]
+        report = replace(report, unconfirmed=unconfirmed, duties=report.duties[: len(report.duties) * 3 // 4])
+    return report
+
+
+def _camel(value: Any, *, entry: bool = False) -> Any:
+    """camelCase keys. Entries of lists leave out what is empty: lists are written whole, so nothing old stays."""
     if isinstance(value, dict):
         return {
             re.sub(r"_([a-z])", lambda found: found[1].upper(), key): _camel(inner)
             for key, inner in value.items()
-            if inner is not None
+            if inner is not None and not (entry and (inner in ("", 0) or inner == ()))
         }
-    return [_camel(inner) for inner in value] if isinstance(value, list | tuple) else value
+    if isinstance(value, list | tuple):
+        return [_camel(inner, entry=True) for inner in value]
+    return value
 
 
 def _snake(value: Any) -> Any:
