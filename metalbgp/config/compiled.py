@@ -6,19 +6,18 @@
     merge_patch(old, new) -> dict | None               # None: nothing to write
 
 The object is the model written out: camelCase, defaults left out, ranges and communities as people write
-them. One walk over the structs does all kinds, so a new field of model/configuration.py needs no code here,
+them. One walk over the structs (written.py) does all kinds, so a new field of the model needs no code here,
 only its line in k8s/crds.yaml (a test compares the two).
 """
 
-import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any, Final
 
 import msgspec
 from msgspec import Raw, Struct
-from msgspec.structs import fields
 
 from metalbgp.config import jsonpatch
+from metalbgp.config.written import Special, values, written
 from metalbgp.model.addresses import range_from_text
 from metalbgp.model.configuration import Configuration
 
@@ -54,9 +53,9 @@ _decode = msgspec.json.Decoder(_Object).decode
 def decode_stored(data: bytes | Raw) -> Stored:
     raw = _decode(data)
     meta = raw.metadata
-    values = {**_values(raw.spec), "installation": meta.name}
+    found = {**values(raw.spec, SPECIAL), "installation": meta.name}
     return Stored(
-        configuration=msgspec.convert(values, Configuration),
+        configuration=msgspec.convert(found, Configuration),
         uid=meta.uid,
         resource_version=meta.resource_version,
         generation=meta.generation,
@@ -82,7 +81,7 @@ def encode(configuration: Configuration, namespace: str) -> dict[str, Any]:
 
 def spec(configuration: Configuration) -> dict[str, Any]:
     """The spec alone. `sequence` always stands in it: 0 is a number, not an absence."""
-    found: dict[str, Any] = _written(configuration)
+    found: dict[str, Any] = written(configuration, SPECIAL)
     found.pop("installation", None)
     return {"sequence": configuration.sequence, **found}
 
@@ -92,7 +91,7 @@ def merge_patch(old: Configuration, new: Configuration) -> dict[str, Any] | None
     return None if patch is None else {"spec": patch}
 
 
-# ------------------------------------------------------------------ the walk
+# ------------------------------------------------------------------ what people write otherwise
 
 Text = tuple[Callable[[Any], Any], Callable[[Any], Any]]
 
@@ -110,40 +109,9 @@ def _each(there: Callable[[Any], Any], back: Callable[[Any], Any]) -> Text:
 
 
 # Fields (by the model's name) that people write otherwise than a struct would.
-SPECIAL: Final[Mapping[str, Text]] = {
+SPECIAL: Final[Special] = {
     "ranges": _each(str, lambda text: msgspec.to_builtins(range_from_text(text))),
     "communities": _each(_colons, _numbers),
     "large_communities": _each(_colons, _numbers),
     "labels": (dict, lambda labels: sorted(labels.items())),
 }
-
-
-def camel(name: str) -> str:
-    first, *rest = name.split("_")
-    return first + "".join(word.capitalize() for word in rest)
-
-
-def snake(name: str) -> str:
-    return re.sub(r"([A-Z])", lambda found: f"_{found[1].lower()}", name)
-
-
-def _written(value: Any) -> Any:
-    if isinstance(value, Struct):
-        return {
-            camel(field.name): SPECIAL[field.name][0](inner) if field.name in SPECIAL else _written(inner)
-            for field in fields(value)
-            if (inner := getattr(value, field.name)) != field.default
-        }
-    if isinstance(value, tuple):
-        return [_written(inner) for inner in value]
-    return value
-
-
-def _values(value: Any) -> Any:
-    """The keys and texts of the object back to the model's; msgspec.convert does the types."""
-    if isinstance(value, dict):
-        named = ((snake(key), inner) for key, inner in value.items())
-        return {name: SPECIAL[name][1](inner) if name in SPECIAL else _values(inner) for name, inner in named}
-    if isinstance(value, list):
-        return [_values(inner) for inner in value]
-    return value
