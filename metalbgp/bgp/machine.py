@@ -590,6 +590,8 @@ class Machine:
         return not any(e.told for e in leaving if e.key[0] in up) and not any(k[0] in up for k in self._owing)
 
     def _send_routes(self, now: float) -> None:
+        if len(self._commanded) > WINDOW // 2 and len(self._dirty) > WINDOW - len(self._commanded):
+            return  # a full window is refilled in large pieces: grouped prefixes cost a third of single ones
         groups: dict[tuple[str, str, Attributes | None, int], list[Entry]] = {}
         while self._dirty and len(self._commanded) < WINDOW:
             key = next(iter(self._dirty))

@@ -1,5 +1,5 @@
-"""ExaBGP 5.0.15 as measured, small enough to be exhausted by hypothesis: with its batching by attribute set, its
-first flush that drops withdraws, its silent repeats, its dropped reloads, and helpers that take lines with them.
+"""ExaBGP 5.0.15 as measured, small enough for hypothesis: with its batching by attribute set, its first flush
+that drops withdraws, its silent repeats, its dropped reloads, and helpers that take lines with them.
 
 In:  command lines, session events that the test causes. Out: lines of text, and what each router holds.
 """
