@@ -103,14 +103,14 @@ class OfficialApi:
         self.namespace = namespace
 
     async def _headers(self) -> dict[str, str]:
-        headers: dict[str, str] = {"Accept": "application/json", "User-Agent": "metalbgp-cli"}
+        headers: dict[str, str] = {"User-Agent": "metalbgp-cli"}
         await self._client.update_params_for_auth(headers, [], ["BearerToken"], "", "GET", None)
         return headers
 
     async def request(
         self, method: str, path: str, query: Sequence[tuple[str, str]] = (), body: Body | None = None
     ) -> bytes:
-        headers = await self._headers()
+        headers = {**await self._headers(), "Accept": "application/json"}
         if method == "PATCH":
             headers["Content-Type"] = "application/merge-patch+json"
         url = self.server + path + (f"?{urlencode(query)}" if query else "")

@@ -15,12 +15,13 @@ import msgspec
 from msgspec import Struct
 from msgspec.structs import fields
 
-from metalbgp.config.compiled import camel
+from metalbgp.model.addresses import Range
 from metalbgp.model.reasons import Reason
 
 GAP = "   "
 GOOD = frozenset({"Established", "confirmed", "ok", "yes", "done"})
 BAD = frozenset({"bad", "refused", "Refused", "missing", "silent"})
+VERDICTS = ("ok", "warn", "bad")
 FORMATS = ("table", "wide", "json", "yaml", "name")
 
 
@@ -79,6 +80,8 @@ def plain(value: Any) -> Any:
     if isinstance(value, Reason):
         found: dict[str, Any] = {"reason": value.name, "message": value.explain()}
         return {**found, "remedy": value.remedy()} if value.remedy() else found
+    if isinstance(value, Range):
+        return str(value)  # an IPv6 address as a number is more than JSON's readers can hold
     if isinstance(value, Struct):
         return {camel(one.name): plain(getattr(value, one.name)) for one in fields(value)}
     if isinstance(value, Mapping):
@@ -86,6 +89,11 @@ def plain(value: Any) -> Any:
     if isinstance(value, list | tuple | frozenset):
         return [plain(inner) for inner in value]
     return value
+
+
+def camel(name: str) -> str:
+    first, *rest = name.split("_")
+    return first + "".join(word.capitalize() for word in rest)
 
 
 def visible(table: Table, wide: bool) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
@@ -131,7 +139,11 @@ def draw(answer: Answer, wide: bool, console: Any = None) -> None:
     elif answer.table is not None and answer.empty:
         console.print(answer.empty, markup=False)
     for line in answer.lines:
-        console.print(Text(line), soft_wrap=True)
+        said = Text(line)
+        word = line.partition(" ")[0]
+        if word in VERDICTS:
+            said.stylize(style(word), 0, len(word))
+        console.print(said, soft_wrap=True)
 
 
 def style(cell: str) -> str:

@@ -106,7 +106,7 @@ def judged(found: Found, wish: Wish, now: datetime, view: float) -> Status:
     sessions = [row for row in rows(found.reports, speakers(found.pods)) if _shown(row, wish)]
     lacking = [one for one in services if all(vip.phase != "bound" for vip in decider.claims(one.key))]
     leader, since, nobody = leads(found.lease, now)
-    controller, speaker = _controllers(found), _speakers(found)
+    controller, speaker = controllers(found), _speakers(found)
     waiting = Counter((report.node, one.peer) for report in reports for one in report.unconfirmed)
     problems = [
         *_of_controller(controller, nobody, known=found.pods is not None or found.deployment is not None),
@@ -152,7 +152,7 @@ def _announces(vip: VirtualIP) -> bool:
 # ------------------------------------------------------------------ controller and speakers
 
 
-def _controllers(found: Found) -> Counts:
+def controllers(found: Found) -> Counts:
     pods = [pod for pod in found.pods or () if pod.component == "controller" and not pod.deleting]
     wanted = found.deployment.wanted if found.deployment else len(pods)
     if found.pods is not None:

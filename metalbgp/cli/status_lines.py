@@ -1,7 +1,7 @@
 """A Status as the lines of its screen.
 
 In:  a Status.
-Out: one line for each of controller, speakers, sessions, pools, services, routes; a problem stands on its line,
+Out: one line for each of controller, speakers, sessions, pools, services, routes; a problem on its line,
      and the last line says how many there are and which verbs say more.
 Elsewhere: finding out is status.py.
 """
