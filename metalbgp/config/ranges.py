@@ -14,6 +14,8 @@ from functools import lru_cache
 from metalbgp.config.mistakes import Mistake
 from metalbgp.model.addresses import BITS, AddressError, Range, parse
 
+_FORMS = 'write "a.b.c.d/28" or "first-last"'
+
 
 def read(text: str) -> Range:
     if "/" not in text and "-" in text:
@@ -23,9 +25,7 @@ def read(text: str) -> Range:
     try:
         address = parse(text.strip())
     except AddressError as error:
-        raise Mistake(
-            f'"{text}" is neither a CIDR nor a range', 'write "a.b.c.d/28" or "first-last"'
-        ) from error
+        raise Mistake(f'"{text}" is neither a CIDR nor a range', _FORMS) from error
     length = BITS[address.version]
     raise Mistake(f'"{text}" is one address, not a CIDR or a range', f"write {address}/{length}")
 
@@ -39,7 +39,7 @@ def _cidr(text: str) -> Range:
     try:
         address = parse(network)
     except AddressError as error:
-        raise Mistake(str(error)) from error
+        raise Mistake(str(error), _FORMS) from error
     bits = BITS[address.version]
     if not re.fullmatch(r"[0-9]{1,3}", length) or int(length) > bits:
         raise Mistake(f'"{text}": "/{length}" is not a prefix length', _remedy(network, length, bits))
@@ -65,7 +65,7 @@ def _span(low: str, high: str) -> Range:
     try:
         first, last = parse(low.strip()), parse(high.strip())
     except AddressError as error:
-        raise Mistake(str(error)) from error
+        raise Mistake(str(error), _FORMS) from error
     if first.version != last.version:
         raise Mistake(f"{first} and {last} are of two families", "write one range a family")
     if int(first) > int(last):

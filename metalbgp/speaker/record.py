@@ -13,6 +13,7 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
+from metalbgp.bgp.values import Neighbor
 from metalbgp.model.report import DutyReport, NodeReport, RouteReport, SessionReport
 from metalbgp.model.routes import Attributes
 from metalbgp.speaker.announcer import Announcer, RouteKey
@@ -102,7 +103,7 @@ class Record:
         reports += [refused_report(one) for one in announcer.refused_peers]
         return tuple(sorted(reports, key=lambda report: report.peer))
 
-    def _session(self, neighbor: Any, announcer: Announcer) -> SessionReport:
+    def _session(self, neighbor: Neighbor, announcer: Announcer) -> SessionReport:
         heard = self.sessions.get(neighbor.address, {})
         confirmed = self._counts[neighbor.address, CONFIRMED]
         waiting = sum(
@@ -120,7 +121,7 @@ class Record:
             routes_wanted=confirmed + waiting,
             routes_confirmed=confirmed,
             graceful_restart=bool(heard.get("graceful_restart", False)),
-            last_error=heard.get("last_error", ""),
+            last_error=in_words(heard.get("last_error", ""), neighbor),
             tries=heard.get("tries", 0),
         )
 
@@ -200,6 +201,16 @@ class Record:
             realtime=is_realtime(reflex),
             view_age=view_age,
         )
+
+
+def in_words(error: str, neighbor: Neighbor) -> str:
+    """ExaBGP has one text for a refused connection, one that was reset, and a router that ended."""
+    if error != "closing connection":
+        return error
+    return (
+        f"the TCP connection was refused or closed: does BGP run at {neighbor.address} "
+        f"port {neighbor.port}, and does it expect this node?"
+    )
 
 
 def moment(seconds: float) -> str:

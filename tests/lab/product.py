@@ -345,10 +345,7 @@ class Product:
         ]
         for component in ("controller", "speaker"):
             with suppress(OSError):
-                parts += [
-                    (pod, lambda pod=pod: self.logs(pod, 60))
-                    for pod in self.pods(component)
-                ]
+                parts += [(pod, lambda pod=pod: self.logs(pod, 60)) for pod in self.pods(component)]
         return "\n".join(f"--- {title}\n{_safely(part)}" for title, part in parts)
 
 
