@@ -19,7 +19,9 @@ SETTLE = 3.0  # seconds after the last withdrawal in which trailing work still c
 def main() -> int:
     """Exit code 0: measured; 1: something did not happen in time."""
     options = _options()
-    console = Console(soft_wrap=not Console().is_terminal)
+    console = Console()
+    if not console.is_terminal:
+        console = Console(width=160)  # nothing is cut or folded in a pipe
     began = time.monotonic()
 
     def say(text: str) -> None:
@@ -68,7 +70,7 @@ def _measure(name: str, options: argparse.Namespace, say: Callable[[str], None])
     finally:
         it.load.clean()
     note = f"{options.one} one by one, {options.burst} at once"
-    return table.Run(name, figures, note, before, noise.measure())
+    return table.Run(name, figures, options.one + options.burst, note, before, noise.measure())
 
 
 def _options() -> argparse.Namespace:

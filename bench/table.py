@@ -38,6 +38,7 @@ class Run(msgspec.Struct):
 
     name: str
     figures: dict[str, float]
+    services: int = 0  # how many were created and deleted while CPU was counted
     note: str = ""
     before: Yardstick | None = None
     after: Yardstick | None = None
