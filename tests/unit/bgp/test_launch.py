@@ -1,0 +1,79 @@
+"""The mends of exabgp-conf/launch.py, each in a process of its own: they change ExaBGP's modules."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+CONF = Path(__file__).resolve().parents[3] / "exabgp-conf"
+
+
+def python(code: str) -> str:
+    command = [sys.executable, "-c", f"import sys; sys.path.insert(0, {str(CONF)!r})\nimport launch\n{code}"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+@pytest.mark.parametrize("jump", [86400, -86400])
+def test_a_step_of_the_wall_clock_expires_no_session_and_stops_no_keepalive(jump: int) -> None:
+    """Trap 8: hold, keepalive and reconnect timers read time.time()."""
+    code = f"""
+launch.mend()
+import time
+from exabgp.logger import log
+log.debug = lambda *_, **__: None
+from exabgp.bgp.timer import ReceiveTimer, SendTimer
+from exabgp.bgp.message.open.holdtime import HoldTime
+from exabgp.reactor.delay import Delay
+receive, send, delay = ReceiveTimer(lambda: "s", 9, 4, 0), SendTimer(lambda: "s", HoldTime(9)), Delay()
+real, steady, ahead = time.time, time.monotonic, [0]
+time.time = lambda: real() + {jump}
+receive.check_ka_timer()
+print(send.need_ka(), delay.backoff())
+time.monotonic = lambda: steady() + 4
+print(send.need_ka(), delay.backoff())
+"""
+    assert python(code).splitlines() == ["False False", "True False"]
+
+
+ROUTES = """
+from exabgp.protocol.family import AFI, SAFI
+from exabgp.rib.outgoing import OutgoingRIB
+from exabgp.bgp.message import Action
+from exabgp.rib.change import Change
+from exabgp.bgp.message.update.nlri.inet import INET
+from exabgp.bgp.message.update.nlri.cidr import CIDR
+from exabgp.bgp.message.update.attribute import Attributes, MED
+from exabgp.protocol.ip import IP
+from exabgp.logger import log
+log.debug = lambda *_, **__: None
+family = (AFI.ipv4, SAFI.unicast)
+def change(prefix, med, action=Action.ANNOUNCE):
+    nlri = INET(*family, action)
+    nlri.cidr = CIDR(IP.pton(prefix), 32)
+    nlri.nexthop = IP.create("10.0.0.2")
+    attributes = Attributes()
+    attributes.add(MED(med))
+    return Change(nlri, attributes)
+def last(rib, prefix):
+    updates = [(str(n.cidr), str(u.attributes)) for u in rib.updates(True) for n in u.nlris]
+    return [attributes for sent, attributes in updates if sent == prefix + "/32"][-1]
+rib = OutgoingRIB(True, {family})
+rib.add_to_rib(change("192.0.2.2", 1))
+rib.add_to_rib(change("192.0.2.1", 2))
+rib.add_to_rib(change("192.0.2.1", 1))
+print(last(rib, "192.0.2.1"))
+"""
+
+
+def test_of_two_commands_for_one_prefix_the_last_one_wins_in_exabgp_itself() -> None:
+    """Trap 1, in the short form that was measured: `B med 1; A med 2; A med 1` left A with med 2."""
+    assert "med 2" in python(ROUTES), "ExaBGP mended this itself: the patch may go"
+    assert "med 1" in python("launch.mend()" + ROUTES)
+
+
+def test_another_version_is_refused() -> None:
+    code = "launch.VERSION = '5.0.14'\nprint(launch.main())"
+    assert python(code) == "3"
