@@ -5,6 +5,8 @@ Out: CPU of each pod's cgroup (cumulative, ended children included); RSS and PSS
      (smaps_rollup; PSS counts shared pages once).
 """
 
+import os
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -41,23 +43,24 @@ class Pod(Struct, frozen=True):
                 return int(text.split()[1]) / 1e6
         return 0.0
 
-    def processes(self) -> dict[str, Memory]:
-        """By what the process is; several of one name are added up."""
-        pids = {
+    def pids(self) -> set[int]:
+        """Its processes, those that only hold the pod's namespaces left out."""
+        found = {
             int(pid)
             for cgroup in self.cgroups
             for file in [cgroup / "cgroup.procs", *cgroup.rglob("cgroup.procs")]
             if file.exists()
             for pid in file.read_text().split()
         }
+        return {pid for pid in found if process_name(pid) not in ("pause", "sleep", "")}
+
+    def processes(self) -> dict[str, Memory]:
+        """By what the process is; several of one name are added up."""
         total: dict[str, Memory] = {}
-        for pid in sorted(pids):
-            try:
-                name, memory = process_name(pid), _memory(pid)
-            except (OSError, ValueError):
-                continue  # gone between the two
-            if name not in ("pause", "sleep"):
-                total[name] = total.get(name, Memory(0, 0)) + memory
+        for pid in self.pids():
+            with suppress(OSError, ValueError, KeyError):  # gone meanwhile
+                memory = _memory(pid)
+                total[process_name(pid)] = total.get(process_name(pid), Memory(0, 0)) + memory
         return total
 
 
@@ -83,6 +86,17 @@ def cpu_by_component(all_pods: list[Pod]) -> dict[str, float]:
     return total
 
 
+def cpu_by_process(all_pods: list[Pod]) -> dict[str, float]:
+    """`component.process` -> seconds since it began, over all nodes: where the time of a component goes."""
+    total: dict[str, float] = {}
+    for pod in all_pods:
+        for pid in pod.pids():
+            with suppress(OSError, ValueError, IndexError):  # gone meanwhile
+                name = f"{pod.component}.{process_name(pid)}"
+                total[name] = total.get(name, 0.0) + _seconds(pid)
+    return total
+
+
 def memory_by_component(all_pods: list[Pod]) -> dict[str, dict[str, Memory]]:
     """component -> process -> memory, of the pod of each component that has most."""
     largest: dict[str, dict[str, Memory]] = {}
@@ -99,7 +113,10 @@ def sum_of(processes: dict[str, Memory]) -> Memory:
 
 def process_name(pid: int) -> str:
     """What a person would call it: the module of python -m, an interpreter's script, else the program."""
-    words = (Path("/proc") / str(pid) / "cmdline").read_bytes().decode(errors="replace").split("\0")
+    try:
+        words = (Path("/proc") / str(pid) / "cmdline").read_bytes().decode(errors="replace").split("\0")
+    except OSError:
+        return ""  # gone meanwhile
     if "python" in Path(words[0]).name:
         if "-m" in words:
             return words[words.index("-m") + 1]
@@ -114,3 +131,9 @@ def _memory(pid: int) -> Memory:
         key, value, *_ = line.split()
         fields[key] = int(value) / 1024
     return Memory(fields["Rss:"], fields["Pss:"])
+
+
+def _seconds(pid: int) -> float:
+    """User and system time of the process and of its children that ended."""
+    fields = (Path("/proc") / str(pid) / "stat").read_text().rpartition(")")[2].split()
+    return sum(map(int, fields[11:15])) / os.sysconf("SC_CLK_TCK")

@@ -11,7 +11,7 @@ from math import ceil
 from typing import Final
 
 from bench.api import Api
-from bench.cost import cpu_by_component, memory_by_component, pods, sum_of
+from bench.cost import cpu_by_component, cpu_by_process, memory_by_component, pods, sum_of
 from bench.load import NAMESPACE, Load, Moment
 from bench.place import Place
 from bench.routes import Capture, Routes
@@ -148,17 +148,25 @@ def memory(it: Subject) -> Figures:
 
 
 class Cpu:
-    """CPU seconds by component between making this and `figures`."""
+    """CPU seconds by component, and of which process, between making this and `figures`."""
 
     def __init__(self, it: Subject) -> None:
         self._pods = pods(it.api, it.place, it.system)
         self._start = cpu_by_component(self._pods)
+        self._processes = cpu_by_process(self._pods)
 
     def figures(self) -> Figures:
         used = {name: end - self._start[name] for name, end in cpu_by_component(self._pods).items()}
-        return {f"cpu.{name}": seconds for name, seconds in sorted(used.items())} | {
-            "cpu.all": sum(used.values())
+        parts = {
+            name: end - self._processes.get(name, 0.0) for name, end in cpu_by_process(self._pods).items()
         }
+        figures: Figures = {}
+        for component, seconds in sorted(used.items()):
+            figures[f"cpu.{component}"] = seconds
+            mine = {name: part for name, part in parts.items() if name.startswith(f"{component}.")}
+            if len(mine) > 1:
+                figures |= {f"cpu.{name}": part for name, part in sorted(mine.items())}
+        return figures | {"cpu.all": sum(used.values())}
 
 
 def _addresses(seen: Addresses, names: set[str]) -> dict[str, str]:
