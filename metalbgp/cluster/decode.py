@@ -3,7 +3,7 @@
 In:  one object as bytes or msgspec.Raw (3–5 µs each). Lists may be null, and most fields absent.
 Out: model values (Service, EndpointSlice, Node, Namespace), and Pod, Secret and Meta, which model/ does not
      know. Repeated values (labels, node names) are shared: unshared they cost a quarter of the memory.
-Elsewhere: metallb.io and metalbgp.io objects are read in config/.
+Elsewhere: metallb.io and metalbgp.io objects, and the annotations of a Service, are read in config/.
 Raises msgspec.ValidationError or AddressError for an object that is not what it should be.
 """
 
@@ -14,12 +14,11 @@ from typing import Final, Literal
 import msgspec
 from msgspec import Raw, Struct, field
 
+from metalbgp.config.services import annotations
 from metalbgp.model.services import Endpoint, EndpointSlice, Namespace, Node, Port, Service
 
 Bytes = bytes | Raw
 
-ANNOTATION: Final = "metallb.io/"
-DEPRECATED: Final = "metallb.universe.tf/"
 SERVICE_NAME: Final = "kubernetes.io/service-name"
 NOTHING: Final[Mapping[str, str]] = {}
 
@@ -227,7 +226,7 @@ def meta(data: Bytes) -> ObjectMeta:
 def service(data: Bytes) -> Service:
     raw = _service(data)
     about, spec = raw.metadata, raw.spec
-    notes = about.annotations or NOTHING
+    asked = annotations(about.annotations)
     ingress = raw.status.load_balancer.ingress or ()
     policy = spec.ip_family_policy or "SingleStack"
     return Service(
@@ -247,11 +246,11 @@ def service(data: Bytes) -> Service:
         ip_family_policy=intern(policy),
         external_traffic_policy=intern(spec.external_traffic_policy or "Cluster"),
         publish_not_ready=spec.publish_not_ready_addresses,
-        requested_pool=_annotation(notes, "address-pool") or "",
-        requested_addresses=_annotation(notes, "loadBalancerIPs"),
-        sharing_key=_annotation(notes, "allow-shared-ip") or "",
-        deprecated_annotations=tuple(sorted(name for name in notes if name.startswith(DEPRECATED))),
-        pool_annotation=notes.get(ANNOTATION + "ip-allocated-from-pool"),
+        requested_pool=asked.pool,
+        requested_addresses=asked.addresses,
+        sharing_key=asked.sharing_key,
+        deprecated_annotations=asked.deprecated,
+        pool_annotation=asked.from_pool,
         ingress=tuple(entry.ip for entry in ingress if entry.ip),
         foreign_ingress=any(entry.hostname or entry.ports for entry in ingress),
         deleting=about.deletion_timestamp is not None,
@@ -267,11 +266,6 @@ def load_balancer(data: Bytes) -> Service | None:
 def _cluster_ips(spec: _ServiceSpec) -> tuple[str, ...]:
     given = spec.cluster_ips or ([spec.cluster_ip] if spec.cluster_ip else [])
     return tuple(address for address in given if address and address != "None")  # headless says "None"
-
-
-def _annotation(notes: Mapping[str, str], name: str) -> str | None:
-    """metallb.io/… in force, even when empty, before metallb.universe.tf/… (metallb.md 2.1)."""
-    return notes.get(ANNOTATION + name, notes.get(DEPRECATED + name))
 
 
 def endpoint_slice(data: Bytes) -> EndpointSlice | None:

@@ -20,7 +20,7 @@ import msgspec
 from metalbgp import logs, web
 from metalbgp.cluster.access import find
 from metalbgp.cluster.client import Client
-from metalbgp.cluster.errors import ClusterError, NotFound
+from metalbgp.cluster.errors import ClusterError, Forbidden, NotFound, Unauthorized
 from metalbgp.cluster.events import EventRecorder
 from metalbgp.cluster.names import own_namespace
 from metalbgp.cluster.resources import DAEMON_SETS
@@ -159,7 +159,8 @@ async def must_drain(client: Client, options: argparse.Namespace) -> bool:
     try:
         async with asyncio.timeout(ASK):
             answer = await client.get(DAEMON_SETS, DAEMON_SET, options.namespace)
-    except NotFound:
+    except (NotFound, Forbidden, Unauthorized):
+        # Without its rights as well: `kubectl delete -f` takes them before the DaemonSet.
         return True
     except (ClusterError, TimeoutError):
         return False

@@ -15,6 +15,7 @@ from metalbgp.bgp.values import Neighbor
 from metalbgp.model.addresses import family
 from metalbgp.model.configuration import Configuration
 from metalbgp.model.routes import Attributes, Duty, NodePlan
+from metalbgp.model.selectors import any_matches
 from metalbgp.model.services import Node
 from metalbgp.model.virtualips import VirtualIP
 from metalbgp.select.select import NodeView
@@ -95,8 +96,14 @@ class Announcer:
             return Changes()
         gone = {key for key, _ in self.wanted().items()}
         self._view = NodeView(self.configuration, self.node)
-        self._address_of = {peer.name: peer.address for peer in self.configuration.peers if peer.address}
-        self._name_of = {address: name for name, address in self._address_of.items()}
+        # Peers of other nodes (racks often number their routers alike) and of VRFs may have the same address.
+        here = [
+            peer
+            for peer in self.configuration.peers
+            if peer.address and not peer.vrf and any_matches(peer.node_selectors, self.node.labels)
+        ]
+        self._address_of = {peer.name: peer.address for peer in here}
+        self._name_of = {peer.address: peer.name for peer in reversed(here)}
         sessions = self._sessions()
         changes = self._changes([self._update(address) for address in tuple(self.vips)])
         still = self.wanted()
