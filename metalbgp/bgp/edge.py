@@ -25,6 +25,7 @@ from metalbgp.bgp.machine import Machine
 from metalbgp.loop import Loop
 
 STOP_LIMIT: Final = 3.0  # seconds from SIGTERM to SIGKILL
+IMAGE: Final = Path("/opt/metalbgp/exabgp-conf")
 LONGEST_LINE: Final = 16 * 1024 * 1024
 BACKOFF_FIRST: Final = 0.05  # seconds before the respawn; doubled for a child that does not live long
 BACKOFF_LAST: Final = 20.0
@@ -44,9 +45,11 @@ INHERITED: Final = ("PATH", "PYTHONPATH", "LANG", "LC_ALL", "TZ", "LD_LIBRARY_PA
 
 
 def configuration_directory() -> Path:
-    """Where launch.py and helper.py are: METALBGP_EXABGP_CONF, else beside the package."""
-    named = os.environ.get("METALBGP_EXABGP_CONF")
-    return Path(named) if named else Path(__file__).resolve().parents[2] / "exabgp-conf"
+    """Where launch.py and helper.py are: METALBGP_EXABGP_CONF, else beside the package, else in the image."""
+    if named := os.environ.get("METALBGP_EXABGP_CONF"):
+        return Path(named)
+    beside = Path(__file__).resolve().parents[2] / "exabgp-conf"
+    return beside if beside.is_dir() else IMAGE
 
 
 class Edge:

@@ -1,0 +1,57 @@
+"""What the speaker's BGP half costs: printed with pytest -s, with limits that only a fault exceeds."""
+
+import os
+import statistics
+import sys
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from tests.wire.bgp_lab import BGPD, Attributes, Key, Lab, laboratory, resident, wait_for
+
+pytestmark = pytest.mark.skipif(os.geteuid() != 0 or not BGPD.exists(), reason="needs root and FRR")
+
+
+@pytest.fixture
+def lab() -> Iterator[Lab]:
+    with laboratory() as made:
+        yield made
+
+
+def test_figures_of_one_session(lab: Lab) -> None:
+    router = lab.router(1)
+    router.start()
+    lab.speaker.start()
+    agent = lab.speaker.agent()
+    agent.neighbors(router.neighbor())
+    agent.established(router.v4)
+    said, gone = [], []
+    for n in range(60):
+        key: Key = (router.v4, f"192.0.2.{n}/32")
+        for value, times in (({"med": 1}, said), (None, gone)):
+            began = time.perf_counter()
+            agent.want({key: value})
+            agent.until(
+                lambda k=key, v=value: agent.routes.get(k) == ("confirmed" if v else "withdrawn"), "it"
+            )
+            times.append((time.perf_counter() - began) * 1000)
+    few = resident(lab.speaker.pid), resident(lab.speaker.exabgp())
+    many: dict[Key, Attributes] = {
+        (router.v4, f"198.18.{n // 250}.{n % 250}/32"): {"med": 7} for n in range(1000)
+    }
+    began = time.perf_counter()
+    agent.want(many)
+    wait_for(
+        lambda: router.session()["addressFamilyInfo"]["ipv4Unicast"]["acceptedPrefixCounter"] == 1000, "1000"
+    )
+    took = time.perf_counter() - began
+    agent.settled(many)
+    lots = resident(lab.speaker.pid), resident(lab.speaker.exabgp())
+    for name, times in (("announce", said), ("withdraw", gone)):
+        p50, p95 = statistics.median(times), sorted(times)[56]
+        sys.stdout.write(f"\n{name}: want to sent and reported, p50 {p50:.1f} ms, p95 {p95:.1f} ms")
+    sys.stdout.write(f"\n1,000 routes in FRR after {took:.2f} s\nmemory in MiB (parent, ExaBGP): ")
+    sys.stdout.write(f"{few[0]:.1f}, {few[1]:.1f}; with 1,000 routes {lots[0]:.1f}, {lots[1]:.1f}\n")
+    assert statistics.median(said) < 100
+    assert lots[0] < 32
