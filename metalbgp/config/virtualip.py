@@ -8,6 +8,7 @@ All of it stands in spec: there is no second writer, so a status subresource wou
 Elsewhere: what the fields mean is model/virtualips.py; the schema is k8s/crds.yaml.
 """
 
+from functools import lru_cache
 from sys import intern
 from typing import Any, Final
 
@@ -68,10 +69,8 @@ _decode = msgspec.json.Decoder(_Object).decode
 def decode(data: bytes | Raw) -> VirtualIP:
     raw = _decode(data)
     meta, spec = raw.metadata, raw.spec
-    if meta.name != spec.address and address_of_claim(meta.name) != canonical(spec.address):
-        raise AddressError(f'VirtualIP "{meta.name}" says that it is {spec.address}')
     return VirtualIP(
-        address=canonical(spec.address),
+        address=_address(meta.name, spec.address),
         pool=intern(spec.pool),
         phase=spec.phase,
         configuration=spec.configuration,
@@ -83,6 +82,16 @@ def decode(data: bytes | Raw) -> VirtualIP:
         created=meta.creation_timestamp or "",
         installation=intern((meta.labels or {}).get(INSTALLATION, "")),
     )
+
+
+@lru_cache(
+    maxsize=16384
+)  # an IPv6 name costs 30 µs to check, and every change of a VirtualIP brings it again
+def _address(name: str, address: str) -> str:
+    found = canonical(address)
+    if name != found and address_of_claim(name) != found:
+        raise AddressError(f'VirtualIP "{name}" says that it is {address}')
+    return found
 
 
 def _holder(raw: _Holder) -> Holder:
