@@ -89,7 +89,14 @@ class Cluster:
     def __init__(self, api: Api, connection: Connection) -> None:
         self.api = api
         self.installation = connection.installation
-        self.notes: list[str] = []
+        self._notes: list[str] = []
+        self._denied: set[str] = set()
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """All missing rights are one line."""
+        denied = (missing_right(*sorted(self._denied)),) if self._denied else ()
+        return (*denied, *self._notes)
 
     # ------------------------------------------------------------------ ours; there is no answer without
 
@@ -111,10 +118,8 @@ class Cluster:
 
     # ------------------------------------------------------------------ Kubernetes'; less is shown without
 
-    async def services(self) -> tuple[Service, ...]:
-        return await self._load_balancers() or ()
-
-    async def _load_balancers(self) -> tuple[Service, ...] | None:
+    async def services(self) -> tuple[Service, ...] | None:
+        """Of type LoadBalancer. None: not allowed."""
         try:
             found = await self._may(
                 SERVICES, decode.load_balancer, "", [("fieldSelector", "spec.type=LoadBalancer")]
@@ -131,7 +136,7 @@ class Cluster:
         except Absent:
             return None
         except NotAllowed as error:
-            raise CliError(missing_right("get", SERVICES)) from error
+            raise CliError(missing_right(SERVICES.plural)) from error
 
     async def slices(self, namespace: str = "", service: str = "") -> tuple[EndpointSlice, ...] | None:
         """None: not allowed."""
@@ -199,7 +204,7 @@ class Cluster:
         try:
             found = await self.items(resource, namespace)
         except NotAllowed as error:
-            raise CliError(missing_right("list", resource)) from error
+            raise CliError(missing_right(resource.plural)) from error
         except Absent as error:
             raise CliError(
                 f"metalbgp is not installed: this cluster has no kind {resource.kind} "
@@ -220,7 +225,7 @@ class Cluster:
             found = await self.items(resource, namespace, query)
         except NotAllowed:
             if not quiet:
-                self.note(missing_right("list", resource))
+                self._denied.add(resource.plural)
             return None
         except Absent:
             return ()
@@ -232,7 +237,7 @@ class Cluster:
         try:
             return read(await self.api.request("GET", resource.path(namespace, name)))
         except NotAllowed:
-            self.note(missing_right("get", resource))
+            self._denied.add(resource.plural)
             return None
         except Absent:
             return None
@@ -249,8 +254,8 @@ class Cluster:
         return tuple(values)
 
     def note(self, text: str) -> None:
-        if text not in self.notes:
-            self.notes.append(text)
+        if text not in self._notes:
+            self._notes.append(text)
 
 
 def speakers(pods: tuple[Pod, ...] | None) -> Speakers:
@@ -259,9 +264,9 @@ def speakers(pods: tuple[Pod, ...] | None) -> Speakers:
     return Speakers(tuple(one for one in pods if one.component == "speaker"))
 
 
-def missing_right(verb: str, resource: Resource) -> str:
+def missing_right(*plurals: str) -> str:
     """Nobody guesses which role it is that he lacks."""
-    return f"not allowed to {verb} {resource.plural}; ask for ClusterRole metalbgp-viewer"
+    return f"not allowed to read {', '.join(plurals)}; ask for ClusterRole metalbgp-viewer"
 
 
 async def together(*reads: Any) -> Any:

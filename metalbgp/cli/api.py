@@ -16,7 +16,7 @@ from urllib.parse import quote, urlencode
 import msgspec
 from msgspec import Struct
 
-from metalbgp.cli.errors import Absent, CliError, NotAllowed, Refused, Unreachable
+from metalbgp.cli.errors import Absent, CliError, NotAllowed, Refused, Unreachable, no_such
 
 LIMIT = 20.0  # seconds for one request; a list of 10,000 Services takes 2
 STDOUT, STDERR, ERROR = 1, 2, 3  # channels of pods/exec
@@ -67,6 +67,7 @@ async def connect(connection: Connection) -> Api:
             load_pod: Any = config.load_incluster_config
             load_pod(client_configuration=configuration)
         else:
+            _check(connection, config)
             load: Any = config.load_kube_config
             loader = await load(connection.kubeconfig or None, connection.context, configuration)
             namespace = loader.current_context["context"].get("namespace") or namespace
@@ -86,6 +87,18 @@ def in_pod(connection: Connection) -> bool:
         and "KUBERNETES_SERVICE_HOST" in os.environ
         and not Path("~/.kube/config").expanduser().exists()
     )
+
+
+def _check(connection: Connection, config: Any) -> None:
+    """What the client would tell in its own way: no file at all, a context that is not in it."""
+    where = connection.kubeconfig or os.environ.get("KUBECONFIG") or "~/.kube/config"
+    if not any(Path(one).expanduser().exists() for one in where.split(os.pathsep) if one):
+        raise CliError(f"there is no kubeconfig at {where}; name one with --kubeconfig or $KUBECONFIG")
+    if connection.context:
+        contexts, _ = config.list_kube_config_contexts(connection.kubeconfig or None)
+        names = [one["name"] for one in contexts]
+        if connection.context not in names:
+            raise no_such("context", connection.context, names)
 
 
 def _one_line(error: object) -> str:

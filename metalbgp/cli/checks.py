@@ -110,7 +110,7 @@ def _proxy_configuration(data: Mapping[str, str]) -> dict[str, Any] | str:
 
 def kinds(found: frozenset[str] | None, installation: str) -> Finding:
     if found is None:
-        return Finding("kinds", "warn", "not allowed to list CustomResourceDefinitions; nothing else says so")
+        return Finding("kinds", "warn", "not allowed to list CustomResourceDefinitions")
     missing = sorted(KINDS - found)
     if missing:
         logs = f"kubectl logs -n {installation} deployment/controller -c crds"
@@ -123,9 +123,11 @@ def kinds(found: frozenset[str] | None, installation: str) -> Finding:
     return Finding("kinds", "ok", f"all {len(KINDS)} are there")
 
 
-def controller(count: Counts, leader: str, nobody: str, installation: str) -> Finding:
+def controller(count: Counts | None, leader: str, nobody: str, installation: str) -> Finding:
     look = f"kubectl get pods -n {installation} -l component=controller"
     logs = f"kubectl logs -n {installation} deployment/controller"
+    if count is None:
+        return Finding("controller", "warn", "not allowed to read Pods and Deployments")
     if count.ready == 0:
         return Finding("controller", "bad", f"0 of {count.wanted} ready", (look, logs))
     said = f"{count.ready} of {count.wanted} ready"
@@ -144,7 +146,7 @@ def speakers(
 ) -> Finding:
     """`wanted`: what the DaemonSet says; a node that its selectors leave out is no fault."""
     if pods is None:
-        return Finding("speakers", "warn", "not allowed to list Pods")
+        return Finding("speakers", "warn", "not allowed to read Pods")
     mine = [pod for pod in pods if pod.component == "speaker"]
     live = {pod.node for pod in mine if pod.ready and not pod.deleting}
     unready = sorted(pod.node or pod.name for pod in mine if pod.node not in live)

@@ -47,7 +47,7 @@ async def answer(look: Look) -> Answer:
         items=tuple(findings),
         names=tuple(one.check for one in findings),
         lines=tuple(checks.lines(findings)) or ("everything is as it should be",),
-        notes=tuple(cluster.notes),
+        notes=cluster.notes,
         problems=sum(one.verdict == "bad" for one in findings),
     )
 

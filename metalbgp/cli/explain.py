@@ -15,7 +15,7 @@ from msgspec.structs import replace
 from metalbgp.cli import judge
 from metalbgp.cli.access import Cluster, Speakers, together
 from metalbgp.cli.ages import age, ago
-from metalbgp.cli.errors import Absent, CliError, NotAllowed, Usage, no_such
+from metalbgp.cli.errors import CliError, Usage, no_such
 from metalbgp.cli.judge import Judge
 from metalbgp.cli.options import Look, Setup, common, run
 from metalbgp.cli.render import Answer
@@ -87,7 +87,7 @@ async def _answer(look: Look, text: str, *, wire: bool) -> Answer:
         items=(shown,),
         names=(service.key,),
         lines=tuple(lines(shown, on_wire, lambda since: ago(since, now))),
-        notes=tuple(cluster.notes),
+        notes=cluster.notes,
         problems=int(problem),
     )
 
@@ -106,10 +106,7 @@ async def find(cluster: Cluster, namespace: str, name: str) -> Service:
     found = await cluster.service(namespace, name)
     if found is not None:
         return found
-    try:
-        services = await cluster.services()
-    except (NotAllowed, Absent):
-        services = ()
+    services = await cluster.services() or ()
     elsewhere = sorted(one.key for one in services if one.name == name)
     if elsewhere:
         raise Usage(f"there is no Service {namespace}/{name}; did you mean {' or '.join(elsewhere[:3])}?")

@@ -5,6 +5,7 @@ Elsewhere: each verb is the file of its name; options that all share are options
 """
 
 import importlib
+from importlib import metadata
 from typing import Any
 
 import click
@@ -12,6 +13,18 @@ import click
 from metalbgp.cli.options import Setup, connection_options
 
 VERBS = ("status", "sessions", "routes", "services", "explain", "doctor", "uninstall")  # as help lists them
+
+
+def version(context: click.Context, _: click.Parameter, asked: bool) -> None:
+    """Also from a checkout, where no package is installed."""
+    if not asked or context.resilient_parsing:
+        return
+    try:
+        said = metadata.version("metalbgp")
+    except metadata.PackageNotFoundError:
+        said = "from a checkout"
+    click.echo(f"metalbgp {said}")
+    context.exit()
 
 
 class Verbs(click.Group):
@@ -38,7 +51,9 @@ class Verbs(click.Group):
 
 
 @click.command(cls=Verbs, context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(package_name="metalbgp")
+@click.option(
+    "--version", is_flag=True, is_eager=True, expose_value=False, callback=version, help="Show the version."
+)
 @connection_options
 @click.pass_context
 def cli(context: click.Context, /, debug: bool, **connection: Any) -> None:

@@ -39,7 +39,7 @@ def not_sent_answer(look: Look, scene: Scene) -> Answer:
         names=tuple(dict.fromkeys(one.service for one in found)),
         table=Table(COLUMNS, tuple(cells(one) for one in found)),
         empty="everything that has an address is announced from every node to every peer",
-        notes=tuple(look.cluster.notes),
+        notes=look.cluster.notes,
     )
 
 

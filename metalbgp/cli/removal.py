@@ -120,7 +120,7 @@ async def survey(cluster: Cluster) -> Survey:
     kinds = _names(await names_of(CRDS, ""))
     names[CRDS.plural] = tuple(one for one in kinds if one.endswith((".metallb.io", ".metalbgp.io")))
     claimed = await _claimed(cluster, here)
-    services = await cluster.services()
+    services = await cluster.services() or ()
     return Survey(
         installation=here,
         names=names,

@@ -63,7 +63,7 @@ def routes_answer(look: Look, scene: Scene) -> Answer:
         table=Table(COLUMNS, tuple(cells(row, now) for row in shown), WIDE),
         empty="every route is confirmed" if wish.problems and found else _nothing(scene),
         lines=_l2_lines(scene, wish),
-        notes=tuple(look.cluster.notes),
+        notes=look.cluster.notes,
         problems=len(wrong),
     )
 

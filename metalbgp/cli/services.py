@@ -13,8 +13,9 @@ import click
 from msgspec import Struct
 
 from metalbgp.cli import judge
-from metalbgp.cli.access import together
+from metalbgp.cli.access import missing_right, together
 from metalbgp.cli.ages import age
+from metalbgp.cli.errors import CliError
 from metalbgp.cli.judge import Judge
 from metalbgp.cli.options import Look, Setup, common, run
 from metalbgp.cli.render import Answer, Table, listed
@@ -79,6 +80,8 @@ async def answer(look: Look) -> Answer:
         cluster.reports(),
         cluster.controller(),
     )
+    if services is None:
+        raise CliError(missing_right("services"))
     known = nodes if nodes is not None else tuple(Node(name=report.node) for report in reports)
     peers = {peer.name: peer.address for peer in configuration.peers}
     wish.check({node.name for node in known}, peers, peers.values())
@@ -100,7 +103,7 @@ async def answer(look: Look) -> Answer:
         names=tuple(row.service for row in shown),
         table=Table(COLUMNS, tuple(cells(row, look.now()) for row in shown), WIDE),
         empty="every Service is announced" if wish.problems and found else _none(services, found),
-        notes=tuple(cluster.notes),
+        notes=cluster.notes,
         problems=len(wrong),
     )
 

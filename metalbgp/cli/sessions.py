@@ -85,8 +85,8 @@ async def answer(look: Look) -> Answer:
         names=tuple(f"{row.node}/{row.session.peer}" if row.session else row.node for row in shown),
         table=Table(COLUMNS, tuple(cells(row, look.now()) for row in shown), WIDE),
         empty="every session is established" if wish.problems and everything else no_sessions(reports),
-        notes=tuple(cluster.notes),
-        problems=len(wrong),
+        notes=cluster.notes,
+        problems=len(wrong) or int(not everything and not reports),
     )
 
 

@@ -15,6 +15,7 @@ from msgspec import Struct
 from metalbgp.cli import judge
 from metalbgp.cli.access import Cluster, speakers, together
 from metalbgp.cli.ages import ago, seconds_since, words
+from metalbgp.cli.errors import CliError
 from metalbgp.cli.judge import Judge
 from metalbgp.cli.options import Look, Setup, Wish, common, run
 from metalbgp.cli.pods import Pod, Workload
@@ -38,7 +39,7 @@ class Found(Struct, frozen=True):
     reports: tuple[NodeReport, ...] = ()
     configuration: Configuration = Configuration(installation="")
     claims: tuple[VirtualIP, ...] = ()
-    services: tuple[Service, ...] = ()
+    services: tuple[Service, ...] | None = None
     namespaces: dict[str, Namespace] = {}
     nodes: tuple[Node, ...] | None = None
     pods: tuple[Pod, ...] | None = None
@@ -70,7 +71,7 @@ async def answer(look: Look) -> Answer:
         items=(status,),
         names=tuple(dict.fromkeys(problem.line for problem in status.problems)),
         lines=tuple(screen(status, now, only_problems=wish.problems)),
-        notes=tuple(cluster.notes),
+        notes=cluster.notes,
         problems=len(status.problems),
     )
 
@@ -90,7 +91,11 @@ async def read(cluster: Cluster) -> Found:
         cluster.speaker_set(),
         cluster.configuration_errors(),
     )
-    return Found(**dict(zip(names, values, strict=True)))
+    found = Found(**dict(zip(names, values, strict=True)))
+    if found.pods == () and not (found.deployment or found.daemons or found.reports):
+        where = f"namespace {cluster.installation} has neither controller nor speakers"
+        raise CliError(f"metalbgp is not installed: {where} (another one: --install-namespace)")
+    return found
 
 
 def judged(found: Found, wish: Wish, now: datetime, view: float) -> Status:
@@ -100,7 +105,7 @@ def judged(found: Found, wish: Wish, now: datetime, view: float) -> Status:
     reports = [one for one in found.reports if wish.node(one.node)]
     services = [
         one
-        for one in found.services
+        for one in found.services or ()
         if decider.ours(one) and (not wish.namespace or one.namespace == wish.namespace)
     ]
     sessions = [row for row in rows(found.reports, speakers(found.pods)) if _shown(row, wish)]
@@ -109,7 +114,7 @@ def judged(found: Found, wish: Wish, now: datetime, view: float) -> Status:
     controller, speaker = controllers(found), _speakers(found)
     waiting = Counter((report.node, one.peer) for report in reports for one in report.unconfirmed)
     problems = [
-        *_of_controller(controller, nobody, known=found.pods is not None or found.deployment is not None),
+        *_of_controller(controller, nobody),
         *_of_speakers(speaker, found),
         *(
             Problem("sessions", session_words(row, now), "metalbgp sessions --problems")
@@ -128,7 +133,11 @@ def judged(found: Found, wish: Wish, now: datetime, view: float) -> Status:
         speakers=speaker,
         sessions=Counts(wanted=len(real), ready=sum(not row.wrong for row in real)),
         pools=tuple(use_of(pool, claims) for pool in configuration.pools),
-        services=Counts(wanted=len(services), ready=len(services) - len(lacking)),
+        services=(
+            None
+            if found.services is None
+            else Counts(wanted=len(services), ready=len(services) - len(lacking))
+        ),
         addresses=sum(vip.phase == "bound" and _announces(vip) for vip in claims),
         l2_addresses=sum(report.duties_total for report in reports),
         routes_wanted=sum(report.routes_wanted for report in reports),
@@ -152,15 +161,15 @@ def _announces(vip: VirtualIP) -> bool:
 # ------------------------------------------------------------------ controller and speakers
 
 
-def controllers(found: Found) -> Counts:
+def controllers(found: Found) -> Counts | None:
     pods = [pod for pod in found.pods or () if pod.component == "controller" and not pod.deleting]
     wanted = found.deployment.wanted if found.deployment else len(pods)
     if found.pods is not None:
         return Counts(wanted=wanted, ready=sum(pod.ready for pod in pods))
-    return Counts(wanted=wanted, ready=found.deployment.ready if found.deployment else 0)
+    return Counts(wanted=wanted, ready=found.deployment.ready) if found.deployment else None
 
 
-def _speakers(found: Found) -> Counts:
+def _speakers(found: Found) -> Counts | None:
     running = speakers(found.pods)
     if found.daemons is not None:
         wanted = found.daemons.wanted
@@ -168,7 +177,7 @@ def _speakers(found: Found) -> Counts:
         wanted = len(found.nodes) if found.nodes is not None else len(running.pods)
     if running.known:
         return Counts(wanted=wanted, ready=len(running.live))
-    return Counts(wanted=wanted, ready=found.daemons.ready if found.daemons else 0)
+    return Counts(wanted=wanted, ready=found.daemons.ready) if found.daemons else None
 
 
 def leads(lease: Lease | None, now: datetime) -> tuple[str, str, str]:
@@ -185,17 +194,17 @@ def leads(lease: Lease | None, now: datetime) -> tuple[str, str, str]:
     return holder, spec.acquire_time or "", ""
 
 
-def _of_controller(count: Counts, nobody: str, *, known: bool) -> Iterator[Problem]:
-    missing = max(count.wanted, 1) - count.ready
-    if known and missing > 0:
+def _of_controller(count: Counts | None, nobody: str) -> Iterator[Problem]:
+    missing = max(count.wanted, 1) - count.ready if count else 0
+    if missing > 0:
         yield Problem("controller", f"{missing} not ready", "metalbgp doctor")
     if nobody:
         yield Problem("controller", nobody, "metalbgp doctor")
 
 
-def _of_speakers(count: Counts, found: Found) -> Iterator[Problem]:
+def _of_speakers(count: Counts | None, found: Found) -> Iterator[Problem]:
     running = speakers(found.pods)
-    if count.ready >= count.wanted or (not running.known and found.daemons is None):
+    if count is None or count.ready >= count.wanted:
         return
     nodes = {node.name for node in found.nodes or ()} | {pod.node for pod in running.pods if pod.node}
     missing = sorted(nodes - running.live) if running.known else []

@@ -44,13 +44,13 @@ class Problem(Struct, frozen=True):
 
 
 class Status(Struct, frozen=True):
-    controller: Counts
+    controller: Counts | None  # None, here and below: not allowed to know
     leader: str
     leads_since: str
-    speakers: Counts
+    speakers: Counts | None
     sessions: Counts  # ready: established
     pools: tuple[PoolUse, ...]
-    services: Counts  # ready: they have an address
+    services: Counts | None  # ready: they have an address
     addresses: int  # that are announced in one way or another
     l2_addresses: int
     routes_wanted: int
@@ -63,11 +63,11 @@ class Status(Struct, frozen=True):
 def screen(status: Status, now: datetime, *, only_problems: bool = False) -> list[str]:
     found = [
         ("controller", _controller(status, now)),
-        ("speakers", f"{status.speakers.ready} of {status.speakers.wanted} ready"),
-        ("sessions", f"{status.sessions.ready} of {status.sessions.wanted} established"),
+        ("speakers", counted(status.speakers, "ready")),
+        ("sessions", counted(status.sessions, "established")),
         ("config", ""),
         ("pools", " · ".join(pool_words(one) for one in status.pools) or "none: apply an IPAddressPool"),
-        ("services", f"{status.services.ready} of {status.services.wanted} have an address"),
+        ("services", counted(status.services, "have an address")),
         ("announced", _announced(status)),
     ]
     said: list[str] = []
@@ -97,7 +97,11 @@ def _controller(status: Status, now: datetime) -> str:
     since = f" since {words(seconds)}" if seconds is not None else ""
     leader = f", {status.leader} leads{since}" if status.leader else ""
     view = f"   view {words(status.view_seconds)} old"
-    return f"{status.controller.ready} of {status.controller.wanted} ready{leader}{view}"
+    return f"{counted(status.controller, 'ready')}{leader}{view}"
+
+
+def counted(count: Counts | None, words: str) -> str:
+    return f"{count.ready} of {count.wanted} {words}" if count else "not allowed to know"
 
 
 def pool_words(use: PoolUse) -> str:
