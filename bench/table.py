@@ -81,9 +81,10 @@ def show(console: Console, run: Run, others: list[Run]) -> None:
         row = [text, _number(value, unit)]
         for other in others:
             base = other.figures.get(figure)
-            row += (
-                ["", ""] if base is None else [_number(base, unit), f"{value / base:.2f}" if base > 0 else ""]
-            )
+            if base is None or (figure.startswith("cpu.") and other.services != run.services):
+                row += ["", ""]
+            else:
+                row += [_number(base, unit), f"{value / base:.2f}" if base > 0 else ""]
         table.add_row(*row)
     console.print(table)
     for yardstick, moment in ((run.before, "before"), (run.after, "after")):
