@@ -2,10 +2,10 @@
 
 In:  the object; the pools in force; the community aliases.
 Out: the value; it counts only if nothing was noted in Findings.
-     disagree(): why two BGPAdvertisements cannot both stand.
+     disagree(): why two BGPAdvertisements cannot both stand. selects_nothing(): names that do not exist.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Final
 
 from metalbgp.config import communities, pools, selectors
@@ -78,6 +78,17 @@ def _pools(raw: RawBGP | RawL2, findings: Findings, known: Sequence[Pool]) -> li
         for pool in known
         if pool.name in names or any(selector.matches(dict(pool.labels)) for selector in by_label)
     ]
+
+
+def selects_nothing(
+    raw: RawBGP | RawL2, pools_now: Collection[str], peers_now: Collection[str]
+) -> Iterator[tuple[str, str]]:
+    """(field, why) for names of nothing: MetalLB ignores them, and a misspelt pool is silence."""
+    for name in sorted(set(raw.spec.ip_address_pools or ()) - set(pools_now)):
+        yield "spec.ipAddressPools", f'IPAddressPool "{name}" does not exist{near(name, pools_now)}'
+    if isinstance(raw, RawBGP):
+        for name in sorted(set(raw.spec.peers or ()) - set(peers_now)):
+            yield "spec.peers", f'BGPPeer "{name}" does not exist{near(name, peers_now)}'
 
 
 def _aggregation(findings: Findings, pool: Pool, version: int, length: int, field: str) -> None:

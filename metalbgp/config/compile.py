@@ -9,7 +9,7 @@ Out: Compiled. `configuration` carries previous' installation and sequence: whoe
 Elsewhere: the rules of one kind are in its file; who stays in a conflict is settle.py.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Protocol, TypeVar
 
 from msgspec import Struct
@@ -28,7 +28,7 @@ from metalbgp.model.reasons import Invalid, NotInForce
 class Compiled(Struct, frozen=True):
     configuration: Configuration
     invalid: tuple[Invalid, ...] = ()  # each names kind and object; the object keeps its last good version
-    not_in_force: tuple[NotInForce, ...] = ()  # accepted, and nothing implements it yet
+    not_in_force: tuple[NotInForce, ...] = ()  # accepted, and it does nothing (yet)
 
 
 def compile(objects: Objects, previous: Configuration, *, ignore_exclude_label: bool = False) -> Compiled:
@@ -71,7 +71,12 @@ def compile(objects: Objects, previous: Configuration, *, ignore_exclude_label: 
     return Compiled(
         configuration=configuration,
         invalid=tuple(sorted(set(wrong), key=lambda one: (one.kind, one.object, one.field, one.why))),
-        not_in_force=tuple(_not_in_force(objects, peers_read, profiles)),
+        not_in_force=tuple(
+            sorted(
+                _not_in_force(objects, configuration, peers_read, profiles),
+                key=lambda one: (one.kind, one.object, one.field, one.why),
+            )
+        ),
     )
 
 
@@ -138,15 +143,24 @@ def _bgp_reader(
 
 
 def _not_in_force(
-    objects: Objects, peers_read: list[Candidate[Peer]], profiles: Iterable[Candidate[BFDProfile]]
-) -> Iterable[NotInForce]:
-    raw_peers = {(raw.name, raw.metadata.uid): raw for raw in objects.peers}
-    for profile in sorted(profiles, key=lambda one: one.rank[1:]):
+    objects: Objects,
+    now: Configuration,
+    peers_read: Sequence[Candidate[Peer]],
+    profiles: Sequence[Candidate[BFDProfile]],
+) -> Iterator[NotInForce]:
+    for profile in profiles:
         if profile.now is not None:
             why = "BFD is not implemented; sessions run without it"
             yield NotInForce(kind="BFDProfile", object=profile.name, field="spec", why=why)
-    for peer in sorted(peers_read, key=lambda one: one.rank[1:]):
-        raw = raw_peers[peer.name, peer.source.uid]
+    for raw, peer in zip(objects.peers, peers_read, strict=True):
         if peer.now is not None and not peer.findings.found:
             for field, why in peers.not_in_force(peer.now, raw.spec):
                 yield NotInForce(kind="BGPPeer", object=peer.name, field=field, why=why)
+    names = {pool.name for pool in now.pools}, {peer.name for peer in now.peers}
+    for kind, found in (
+        ("BGPAdvertisement", objects.bgp_advertisements),
+        ("L2Advertisement", objects.l2_advertisements),
+    ):
+        for advertisement in found:
+            for field, why in advertisements.selects_nothing(advertisement, *names):
+                yield NotInForce(kind=kind, object=advertisement.name, field=field, why=why)

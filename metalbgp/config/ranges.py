@@ -12,7 +12,7 @@ import re
 from functools import lru_cache
 
 from metalbgp.config.mistakes import Mistake
-from metalbgp.model.addresses import BITS, AddressError, Range, parse
+from metalbgp.model.addresses import BITS, AddressError, Range, from_int, parse
 
 _FORMS = 'write "a.b.c.d/28" or "first-last"'
 
@@ -45,6 +45,10 @@ def _cidr(text: str) -> Range:
         raise Mistake(f'"{text}": "/{length}" is not a prefix length', _remedy(network, length, bits))
     size = 1 << (bits - int(length))
     first = int(address) & ~(size - 1)
+    try:
+        parse(from_int(address.version, first + size - 1))
+    except AddressError as error:  # its end may be an IPv4-mapped address where its beginning is none
+        raise Mistake(f'"{text}" ends in IPv4 written as IPv6', "write the IPv4 range itself") from error
     return Range(version=address.version, first=first, last=first + size - 1)
 
 

@@ -298,3 +298,19 @@ def test_what_is_in_force_is_not_reported_as_missing(fields: dict[str, Any]) -> 
 def test_a_bfd_profile_says_that_bfd_is_not_in_force() -> None:
     (found,) = compiled(bfd("b")).not_in_force
     assert (found.kind, found.object) == ("BFDProfile", "b")
+
+
+@pytest.mark.parametrize(
+    ("found", "field", "why"),
+    [
+        (bgp("a", ipAddressPools=["prodution"]), "spec.ipAddressPools", 'did you mean "production"?'),
+        (l2("a", ipAddressPools=["prodution"]), "spec.ipAddressPools", 'did you mean "production"?'),
+        (bgp("a", peers=["tor-a", "elsewhere"]), "spec.peers", 'BGPPeer "elsewhere" does not exist'),
+    ],
+)
+def test_a_name_of_nothing_is_accepted_and_said(found: AnyObject, field: str, why: str) -> None:
+    result = compiled(pool("production", "10.0.0.0/24"), peer("tor-a"), found)
+    assert not result.invalid
+    (one,) = result.not_in_force
+    assert (one.object, one.field) == ("a", field)
+    assert why in one.why

@@ -44,6 +44,7 @@ def test_a_cidr_masks_its_host_bits_and_a_range_allows_blanks_around_the_dash(te
         ("198.18.1.1-9", '"9" is not an IP address', ""),
         ("::ffff:198.18.1.0/120", "IPv4 written as IPv6", ""),
         ("::ffff:198.18.1.1-::ffff:198.18.1.9", "IPv4 written as IPv6", ""),
+        ("::fffe:0:0/95", "ends in IPv4 written as IPv6", ""),
         ("198.18.01.0/24", "not an IP address", ""),
         ("fe80::1%eth0/64", "carries a zone", ""),
         ("198.18.1.0/24-198.18.2.0/24", "mixes a range with a CIDR", ""),
