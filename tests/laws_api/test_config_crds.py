@@ -275,6 +275,19 @@ def test_node_states_are_written_by_speakers_alone(server: ApiServer) -> None:
     server.kubectl(as_user("speaker"), "create", "-f", "-", stdin=body)
 
 
+def test_a_speaker_speaks_for_its_own_node_only(server: ApiServer) -> None:
+    # What the token of a Pod says since Kubernetes 1.32, said here by impersonation.
+    who = (
+        f"--as=system:serviceaccount:{SYSTEM}:speaker",
+        f"--as-group=system:serviceaccounts:{SYSTEM}",
+        "--as-user-extra=authentication.kubernetes.io/node-name=n3",
+    )
+    own = made(nodestate.encode(NodeReport(node="n3"), SYSTEM, SYSTEM))
+    other = made(nodestate.encode(NodeReport(node="n4"), SYSTEM, SYSTEM))
+    server.kubectl(*who, "create", "-f", "-", stdin=own)
+    assert "of its own node only" in refused(server, *who, "create", "-f", "-", stdin=other)
+
+
 @pytest.mark.parametrize(
     ("user", "verb", "what", "allowed"),
     [
