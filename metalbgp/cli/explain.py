@@ -5,7 +5,7 @@ Out: the lines of plan/lines.py. Exit code 1: no address, or nobody announces it
 Elsewhere: finding out is plan/explain.py; the controller's answer is judge.py.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
 from typing import Any
 
@@ -22,6 +22,7 @@ from metalbgp.cli.render import Answer
 from metalbgp.cli.wire import Heard, Wire, ask_all
 from metalbgp.inventory.endpoints import fold
 from metalbgp.model.configuration import Configuration
+from metalbgp.model.report import NodeReport
 from metalbgp.model.services import Node, Service
 from metalbgp.plan.explain import Explanation, explain
 from metalbgp.plan.lines import lines
@@ -52,13 +53,14 @@ async def _answer(look: Look, text: str, *, wire: bool) -> Answer:
         speakers = await cluster.speakers()
         return speakers, await ask_all(cluster.api, speakers.pods) if wire else Wire()
 
-    slices, claims, configuration, nodes, namespaces, controller, (speakers, heard) = await together(
+    slices, claims, configuration, nodes, namespaces, controller, reports, (speakers, heard) = await together(
         cluster.slices(service.namespace, service.name),
         cluster.claims(),
         cluster.configuration(),
         cluster.nodes(),
         cluster.namespaces(),
         cluster.controller(),
+        cluster.reports(),
         ask(),
     )
     if heard.note:
@@ -79,7 +81,7 @@ async def _answer(look: Look, text: str, *, wire: bool) -> Answer:
         Scene(configuration, known, live),
     )
     now = look.now()
-    on_wire = said({one.node: one for one in heard.heard}, configuration, now)
+    on_wire = said({one.node: one for one in heard.heard}, reports, configuration, now)
     problem = found.problem
     shown = narrowed(found, wish.nodes, wish.peers)
     return Answer(
@@ -140,26 +142,36 @@ def narrowed(found: Explanation, nodes: tuple[str, ...], peers: tuple[str, ...])
 
 
 def said(
-    heard: Mapping[str, Heard], configuration: Configuration, now: datetime
+    heard: Mapping[str, Heard], reports: Iterable[NodeReport], configuration: Configuration, now: datetime
 ) -> Callable[[str, str, str], str]:
-    """(node, peer, prefix) → what its speaker says of that route."""
+    """(node, peer, prefix) → what its speaker says of that route, or reported last when it is not heard."""
     address = {peer.name: peer.address for peer in configuration.peers}
     entries = {(one.node, entry.peer, entry.prefix): entry for one in heard.values() for entry in one.entries}
+    by_node = {report.node: report for report in reports}
 
     def wire(node: str, peer: str, prefix: str) -> str:
         one = heard.get(node)
-        if one is None:
-            return "yes (not asked on the wire)"
-        if one.silent:
-            return f"yes, but {one.silent}"
+        if one is None or one.silent:
+            silent = f" ({one.silent})" if one else ""
+            return reported(by_node.get(node), peer, prefix, now) + silent
         entry = entries.get((node, address.get(peer, peer), prefix))
         if entry is None:
             return "not yet: the speaker does not have it"
-        when = ago(entry.since, now)
         if entry.state == "confirmed":
-            return f"confirmed on the wire {when}"
+            return f"confirmed on the wire {ago(entry.since, now)}"
         if entry.state == "waiting":
             return f"waiting for {age(entry.since, now)}: session down (metalbgp sessions --node {node})"
-        return f"{entry.state} {when}"
+        return f"{entry.state} {ago(entry.since, now)}"
 
     return wire
+
+
+def reported(report: NodeReport | None, peer: str, prefix: str, now: datetime) -> str:
+    if report is None:
+        return "yes, but its speaker has never reported"
+    as_of = f"as reported {ago(report.updated, now)}"
+    state = next((one.state for one in report.unconfirmed if (one.peer, one.prefix) == (peer, prefix)), "")
+    session = next((one for one in report.sessions if one.peer == peer), None)
+    if session is not None and session.state != "Established":
+        return f"waiting, {as_of}: session down (metalbgp sessions --node {report.node})"
+    return f"{state or 'confirmed'}, {as_of}"
