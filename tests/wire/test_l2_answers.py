@@ -1,4 +1,7 @@
-"""The reflex on real veths: who gets an answer, who does not, and what survives the agent."""
+"""The reflex on real veths: who gets an answer, who does not, and what survives the agent.
+
+One file because all of it watches the same segment with one reflex, made once.
+"""
 
 import json
 import os

@@ -1,4 +1,7 @@
-"""A view keeps up with a server that misbehaves in every way that was seen or read of."""
+"""A view keeps up with a server that misbehaves in every way that was seen or read of.
+
+One file because it is one list of misbehaviours, each with what the view must show after it.
+"""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
