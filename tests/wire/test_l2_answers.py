@@ -1,6 +1,6 @@
 """The reflex on real veths: who gets an answer, who does not, and what survives the agent.
 
-One file because all of it watches the same segment with one reflex, made once.
+One file because all of it watches one segment, made once.
 """
 
 import json
