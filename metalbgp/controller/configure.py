@@ -1,39 +1,42 @@
 """metallb.io objects → one SpeakerConfiguration, the passwords' Secret, and what each object is told.
 
-In:  views of the configuration kinds and of basic-auth Secrets; the queue's "everything touched is written".
+In:  views of the configuration kinds; the queue's "everything touched is written".
 Out: the SpeakerConfiguration, in the order that withdraws nothing both ends keep: what is new is added, then
      the VirtualIPs follow, then what is old is removed (contracts.md, order of writes).
-Elsewhere: validation and last-good are config/compile.py; pool counters are pools.py.
+Elsewhere: validation and last-good are config/compile.py; passwords.py; pool counters are pools.py.
 """
 
 import asyncio
-import base64
 import contextlib
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from typing import Any, Final
 
+import msgspec
 from msgspec import structs
 
 from metalbgp import logs
-from metalbgp.cluster import decode
 from metalbgp.cluster.client import Client
 from metalbgp.cluster.configuration_state import ConfigurationState
-from metalbgp.cluster.errors import AlreadyExists, ClusterError, NotFound
+from metalbgp.cluster.errors import ClusterError, NotFound, Refused
 from metalbgp.cluster.reflector import Broken, Changed, Reflector, Removed
-from metalbgp.cluster.resources import SECRETS, SPEAKER_CONFIGURATIONS
-from metalbgp.config import compiled, objects
+from metalbgp.cluster.resources import SPEAKER_CONFIGURATIONS
+from metalbgp.config import compiled, jsonpatch, objects
 from metalbgp.config.compile import compile as compile_objects
 from metalbgp.controller.claims import Claims
 from metalbgp.controller.metrics import ControllerMetrics, PoolUse
+from metalbgp.controller.passwords import Passwords
 from metalbgp.controller.pools import PoolCounters
 from metalbgp.controller.tell import KINDS, Tell
 from metalbgp.inventory.inventory import Inventory
 from metalbgp.inventory.touched import Touched
 from metalbgp.model.configuration import Configuration
+from metalbgp.model.reasons import Invalid
 
-SECRET: Final = "metalbgp-speaker"  # noqa: S105  # a name
-COALESCE = 0.25  # seconds; a first change goes at once, those that follow it wait so long together
-SETTLE = 10.0  # seconds that removals wait for VirtualIPs which cannot be written
+COALESCE: Final = 0.25  # seconds; a first change goes at once, those that follow it wait so long together
+AGAIN: Final = 1.0  # seconds before the next try of a pass that failed, doubled up to AGAIN_AT_MOST
+AGAIN_AT_MOST: Final = 8.0
+STATE_AGAIN: Final = 30.0  # seconds before a ConfigurationState that could not be written is tried again
+SETTLE: Final = 10.0  # seconds that removals wait for VirtualIPs which cannot be written
 
 
 class Configurator:
@@ -66,11 +69,18 @@ class Configurator:
             labels={"metallb.io/component-type": "controller"},
         )
         self._objects: dict[tuple[str, str], Any] = {}  # (kind, name) → object of config/objects.py
-        self._secrets: dict[str, decode.Secret] = {}
         self._due = asyncio.Event()
+        self._passes = asyncio.Lock()  # a pass of an earlier term may not have ended when the next begins
         self._leading = False
-        self._written: Configuration | None = None  # what the SpeakerConfiguration holds
-        self._passwords: dict[str, bytes] | None = None  # what the Secret holds
+        self._term = 0  # counts how often leading ended
+        self._written: Configuration | None = (
+            None  # what the SpeakerConfiguration holds; None: it is not there
+        )
+        self._version = 0  # its resourceVersion when we wrote or read it last
+        self._rubble: dict[str, Any] | None = None  # its spec, when that cannot be read
+        self._sure = False  # whether these are still so: not after a write without an answer, or an edit
+        self._sending: Configuration | None = None  # its event may come before the answer to the write
+        self._passwords = Passwords(client, fenced, namespace, self._due.set)
         self._views: list[tuple[Reflector[Any], Callable[[Any], None]]] = [
             (
                 Reflector(client, resource, objects.READERS[kind], namespace=namespace),
@@ -78,24 +88,13 @@ class Configurator:
             )
             for kind, resource in KINDS.items()
         ]
-        self._views.append(
-            (
-                Reflector(
-                    client,
-                    SECRETS,
-                    decode.secret,
-                    namespace=namespace,
-                    field_selector="type=kubernetes.io/basic-auth",
-                ),
-                self._on_secret,
-            )
-        )
+        self._views += self._passwords.views
         self._views.append(
             (
                 Reflector(
                     client,
                     SPEAKER_CONFIGURATIONS,
-                    compiled.decode,
+                    compiled.decode_stored,
                     namespace=namespace,
                     field_selector=f"metadata.name={inventory.configuration.installation}",
                 ),
@@ -122,24 +121,23 @@ class Configurator:
 
         return handle
 
-    def _on_secret(self, event: Any) -> None:
+    def _on_speaker_configuration(self, event: Any) -> None:
+        """Edited or deleted by other hands: read and written again. Our own writes come back equal."""
         match event:
-            case Changed(new=secret):
-                self._secrets[secret.name] = secret
-            case Removed(key=key):
-                self._secrets.pop(key.rpartition("/")[2], None)
+            case Changed(new=found):
+                ours = int(found.resource_version or 0) <= self._version or found.configuration in (
+                    self._written,
+                    self._sending,
+                )
+            case Removed(old=found):
+                ours = found is not None and int(found.resource_version or 0) < self._version
+            case Broken():
+                ours = False
             case _:
                 return
-        self._due.set()
-
-    def _on_speaker_configuration(self, event: Any) -> None:
-        """Edited or deleted by other hands: written again. Our own writes come back equal."""
-        found = event.new if isinstance(event, Changed) else None
-        if not isinstance(event, Changed | Removed) or self._written is None:
-            return
-        if found != self._written and (found is None or found.sequence >= self._written.sequence):
-            logs.warn("speaker-configuration-edited", by="other hands", deleted=found is None)
-            self._written = None if found is None else found
+        if self._leading and not ours:
+            logs.warn("speaker-configuration-edited", by="other hands", how=type(event).__name__.lower())
+            self._sure = False
             self._due.set()
 
     @property
@@ -160,84 +158,131 @@ class Configurator:
         """Before any Service is served: read what is in force, compile, write."""
         for reflector, _ in self._views:
             await reflector.wait_synced()
-        while True:
-            try:
-                await self._read_written()
-                self._leading = True
-                await self._configure(first=True)
-                break
-            except ClusterError as error:
-                logs.warn("configuration-failed", error=str(error))
-                await asyncio.sleep(1.0)
-        self._pools.leading = True
+        async with self._passes:
+            while not await self._begun():  # noqa: ASYNC110  # each turn asks the API server again
+                await asyncio.sleep(AGAIN)
+        self._leading = self._pools.leading = True
+        self._due.set()  # what came meanwhile; and what VirtualIPs named before is still to be removed
         self.count_pools_soon()
+
+    async def _begun(self) -> bool:
+        """Whether Services may be served with what is in force now."""
+        try:
+            await self._take_over()
+            await self._configure(first=True)
+        except ClusterError as error:
+            logs.warn("configuration-failed", error=str(error))
+            # A new version that the API server does not take must not keep Services waiting: the last good
+            # one is in force. Without one they wait, for to serve them from no pools would take all away.
+            return isinstance(error, Refused) and self._written is not None
+        return True
 
     def stop(self) -> None:
         self._leading = self._pools.leading = False
+        self._term += 1
+
+    async def _take_over(self) -> None:
+        """The last good of every object stands in the SpeakerConfiguration; our counter goes on from it."""
+        await self._read_written()
+        planned = max((vip.configuration for vip in self._inventory.claims.values()), default=0)
+        in_force = self._written or Configuration(installation=self._inventory.configuration.installation)
+        self._inventory.configuration = structs.replace(in_force, sequence=max(in_force.sequence, planned))
+        await self._passwords.read()
 
     async def _read_written(self) -> None:
-        """The last good of every object stands in the SpeakerConfiguration; our counter goes on from it."""
-        installation = self._inventory.configuration.installation
+        """What stands in the cluster, whoever wrote it."""
+        name = self._inventory.configuration.installation
+        self._written, self._rubble = None, None
         try:
-            self._written = compiled.decode(
-                await self._client.get(SPEAKER_CONFIGURATIONS, installation, self._namespace)
-            )
+            answer = await self._client.get(SPEAKER_CONFIGURATIONS, name, self._namespace)
         except NotFound:
-            self._written = None
-        planned = max((vip.configuration for vip in self._inventory.claims.values()), default=0)
-        in_force = self._written or Configuration(installation=installation)
-        self._inventory.configuration = structs.replace(in_force, sequence=max(in_force.sequence, planned))
+            self._sure = True
+            return
+        self._sure = True  # before the look at it: an edit that comes later makes it false again
         try:
-            held = decode.secret(await self._client.get(SECRETS, SECRET, self._namespace))
-            self._passwords = dict(held.data)
-        except NotFound:
-            self._passwords = None
+            self._note(answer)
+        except ValueError as error:  # other hands wrote what nobody can read; it is overwritten
+            logs.error("speaker-configuration-unreadable", error=str(error))
+            spec = msgspec.json.decode(answer).get("spec")
+            self._rubble = spec if isinstance(spec, dict) else {}
+
+    def _note(self, answer: bytes) -> None:
+        stored = compiled.decode_stored(answer)
+        self._written, self._version = stored.configuration, int(stored.resource_version or 0)
 
     async def _follow(self) -> None:
+        pause = AGAIN
         while True:
             await self._due.wait()
             self._due.clear()
-            if self._leading:
-                try:
-                    await self._configure()
-                except ClusterError as error:
-                    logs.warn("configuration-failed", error=str(error))
-                    self._due.set()
-                    await asyncio.sleep(1.0)
-            await asyncio.sleep(COALESCE)
+            try:
+                async with self._passes:
+                    if self._leading:
+                        await self._configure()
+                pause = AGAIN
+            except ClusterError as error:
+                logs.warn("configuration-failed", error=str(error), again_in=pause)
+            except Exception as error:  # a bug that one object meets must not end the service to all others
+                logs.exception("configuration-failed", error, again_in=pause)
+            else:
+                await asyncio.sleep(COALESCE)
+                continue
+            self._due.set()
+            await asyncio.sleep(pause)
+            pause = min(pause * 2, AGAIN_AT_MOST)
 
     async def _configure(self, *, first: bool = False) -> None:
+        if not self._sure:
+            await self._read_written()
         before = self._inventory.configuration
         result = compile_objects(
             objects.gather(list(self._objects.values())),
             before,
             ignore_exclude_label=self._ignore_exclude_label,
         )
-        await self._write_passwords()
+        self._tell.configuration(result.invalid, result.not_in_force, self._uid)
+        self.metrics.config_stale.set(float(bool(result.invalid)))
+        await self._passwords.write(
+            {name: one for (kind, name), one in self._objects.items() if kind == "BGPPeer"},
+            result.configuration.peers,
+            before.peers,
+        )
         wanted = structs.replace(result.configuration, sequence=before.sequence)
         if wanted != before or self._written is None:
-            wanted = structs.replace(wanted, sequence=before.sequence + 1)
-            await self._write(bridge(wanted, self._written or before))
+            wanted = structs.replace(wanted, sequence=self._next(before))
+            await self._write(bridge(wanted, before, *filter(None, [self._written])))
             self._touched(self._inventory.configure(wanted))
             logs.log("configured", sequence=wanted.sequence)
-        if self._written != wanted:
-            if first:  # nothing is served yet, so nothing can have settled: the next pass removes
-                self._due.set()
-            else:
-                await self._remove_old(wanted)
+        if (
+            self._written != wanted and not first
+        ):  # at first nothing is served yet, so nothing can have settled
+            await self._remove_old(wanted)
         self.metrics.config_loaded.set(1)
-        self.metrics.config_stale.set(float(bool(result.invalid)))
-        self._tell.configuration(result.invalid, result.not_in_force, self._uid)
-        await self._state.write(one.explain() for one in result.invalid)
+        await self._write_state(result.invalid)
         self.count_pools_soon()
+
+    def _next(self, before: Configuration) -> int:
+        return 1 + max(before.sequence, self._written.sequence if self._written else 0)
 
     async def _remove_old(self, wanted: Configuration) -> None:
         """What VirtualIPs named before goes only after they were all written anew."""
+        term = self._term
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._settled(), SETTLE)
-        last = structs.replace(wanted, sequence=wanted.sequence + 1)
+            async with asyncio.timeout(SETTLE):  # Python 3.11's wait_for may swallow a cancellation
+                await self._settled()
+        if self._term != term:
+            return  # nothing settled: the queue was emptied; who leads now removes
+        last = structs.replace(wanted, sequence=self._next(wanted))
         await self._write(last)
         self._inventory.configuration = last
+
+    async def _write_state(self, invalid: Iterable[Invalid]) -> None:
+        """For people: that it cannot be written keeps no Service waiting."""
+        try:
+            await self._state.write(one.explain() for one in invalid)
+        except ClusterError as error:
+            logs.warn("configuration-state-failed", error=str(error), again_in=STATE_AGAIN)
+            asyncio.get_running_loop().call_later(STATE_AGAIN, self._due.set)
 
     def _uid(self, kind: str, name: str) -> str:
         found = self._objects.get((kind, name))
@@ -245,47 +290,27 @@ class Configurator:
 
     async def _write(self, configuration: Configuration) -> None:
         """A merge patch from what stands there; defaults are left out, so what vanished must be named."""
-        name = configuration.installation
-        before, self._written = self._written, configuration  # the watch may show it before the answer comes
-        patch = None if before is None else compiled.merge_patch(before, configuration)
-        try:
-            if before is None:
-                body = compiled.encode(configuration, self._namespace)
-                await self._fenced.create(SPEAKER_CONFIGURATIONS, body, self._namespace)
-            elif patch is not None:
-                await self._fenced.patch(SPEAKER_CONFIGURATIONS, name, patch, self._namespace)
-        except (NotFound, AlreadyExists):
-            await self._read_written()  # the next pass begins with what is really there
-            raise
-        except ClusterError:
-            self._written = None  # whether it was written is unknown
-            raise
-
-    def _resolved(self, peer: objects.BGPPeer) -> bytes:
-        """The peer's password, b"" when it has none or its Secret does not (yet) exist."""
-        if peer.spec.password:
-            return peer.spec.password.encode()
-        reference = peer.spec.password_secret
-        secret = self._secrets.get(reference.name or "") if reference is not None else None
-        return secret.data.get("password", b"") if secret is not None else b""
-
-    async def _write_passwords(self) -> None:
-        """Resolved BGP passwords for the speakers, in the one Secret that they may read."""
-        wanted: dict[str, bytes] = {}
-        for (kind, name), peer in self._objects.items():
-            if kind == "BGPPeer" and (word := self._resolved(peer)):
-                wanted[f"peer.{name}"] = word
-        if wanted == self._passwords:
+        if self._rubble is not None:
+            patch = jsonpatch.merge_patch({"spec": self._rubble}, {"spec": compiled.spec(configuration)})
+        elif self._written is not None:
+            patch = compiled.merge_patch(self._written, configuration)
+        else:
+            patch = compiled.encode(configuration, self._namespace)
+        if patch is None:
+            self._written = configuration
             return
-        data: dict[str, str | None] = dict.fromkeys((self._passwords or {}).keys() - wanted.keys())
-        data |= {key: base64.b64encode(word).decode() for key, word in wanted.items()}
-        body = {"metadata": {"name": SECRET}, "type": "Opaque", "data": data}
+        name, new = configuration.installation, self._written is None and self._rubble is None
+        self._sending, self._sure = configuration, False  # without an answer it is unknown what stands there
         try:
-            await self._fenced.patch(SECRETS, SECRET, body, self._namespace)
-        except NotFound:
-            await self._fenced.create(SECRETS, body, self._namespace)
-        self._passwords = wanted
-        logs.log("passwords-written", peers=sorted(key.removeprefix("peer.") for key in wanted))
+            if new:
+                answer = await self._fenced.create(SPEAKER_CONFIGURATIONS, patch, self._namespace)
+            else:
+                answer = await self._fenced.patch(SPEAKER_CONFIGURATIONS, name, patch, self._namespace)
+        finally:
+            self._sending = None
+        self._sure = True
+        self._note(answer)
+        self._rubble = None
 
     # ------------------------------------------------------------------ pools
 
@@ -296,16 +321,18 @@ class Configurator:
         return self._pools.use()
 
 
-def bridge(wanted: Configuration, before: Configuration) -> Configuration:
-    """`wanted`, and behind it what VirtualIPs planned with `before` still name."""
-    pools = {pool.name: pool.ranges for pool in wanted.pools}
-    bgp = {one.name for one in wanted.bgp_advertisements}
-    l2 = {one.name for one in wanted.l2_advertisements}
-    return structs.replace(
-        wanted,
-        pools=wanted.pools + tuple(one for one in before.pools if pools.get(one.name) != one.ranges),
-        bgp_advertisements=wanted.bgp_advertisements
-        + tuple(one for one in before.bgp_advertisements if one.name not in bgp),
-        l2_advertisements=wanted.l2_advertisements
-        + tuple(one for one in before.l2_advertisements if one.name not in l2),
-    )
+def bridge(wanted: Configuration, *before: Configuration) -> Configuration:
+    """`wanted`, and behind it what VirtualIPs planned with any of `before` still name."""
+    for old in before:
+        pools = {(pool.name, pool.ranges) for pool in wanted.pools}
+        bgp = {one.name for one in wanted.bgp_advertisements}
+        l2 = {one.name for one in wanted.l2_advertisements}
+        wanted = structs.replace(
+            wanted,
+            pools=wanted.pools + tuple(one for one in old.pools if (one.name, one.ranges) not in pools),
+            bgp_advertisements=wanted.bgp_advertisements
+            + tuple(one for one in old.bgp_advertisements if one.name not in bgp),
+            l2_advertisements=wanted.l2_advertisements
+            + tuple(one for one in old.l2_advertisements if one.name not in l2),
+        )
+    return wanted

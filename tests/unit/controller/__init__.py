@@ -1,0 +1,1 @@
+"""The controller, in one process."""
