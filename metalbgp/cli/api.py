@@ -161,6 +161,8 @@ class OfficialApi:
                     said[data[0]] += data[1:]
         except (self._client_error, OSError) as error:
             status = getattr(error, "status", 0)
+            if status >= 500:
+                raise Unreachable(f"the API server does not reach its kubelet ({status})") from error
             if status:
                 raise refusal(status, b"", f"pods/exec {namespace}/{pod}") from error
             raise Unreachable(_one_line(error)) from error

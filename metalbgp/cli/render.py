@@ -19,6 +19,7 @@ from metalbgp.model.addresses import Range
 from metalbgp.model.reasons import Reason
 
 GAP = "   "
+LAST = 20  # a last column narrower than this is no column
 GOOD = frozenset({"Established", "confirmed", "ok", "yes", "done"})
 BAD = frozenset({"bad", "refused", "Refused", "missing", "silent"})
 VERDICTS = ("ok", "warn", "bad")
@@ -102,9 +103,13 @@ def visible(table: Table, wide: bool) -> tuple[tuple[str, ...], list[tuple[str, 
     return columns, [tuple(row[index] for index in keep) for row in table.rows]
 
 
+def column_widths(columns: tuple[str, ...], rows: list[tuple[str, ...]]) -> list[int]:
+    return [max(len(row[index]) for row in [columns, *rows]) for index in range(len(columns))]
+
+
 def aligned(table: Table, wide: bool) -> list[str]:
     columns, rows = visible(table, wide)
-    widths = [max(len(row[index]) for row in [columns, *rows]) for index in range(len(columns))]
+    widths = column_widths(columns, rows)
     return [
         GAP.join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
         for row in [columns, *rows]
@@ -122,20 +127,13 @@ def show(answer: Answer, output: str) -> None:
 
 
 def draw(answer: Answer, wide: bool, console: Any = None) -> None:
-    """rich honours NO_COLOR and folds what is too long for the window; it never cuts."""
+    """rich honours NO_COLOR. Nothing is cut: the last column folds, or in a narrow window the whole line."""
     from rich.console import Console
-    from rich.table import Table as Drawn
     from rich.text import Text
 
     console = console or Console(highlight=False)
     if answer.table is not None and answer.table.rows:
-        columns, rows = visible(answer.table, wide)
-        drawn = Drawn(box=None, pad_edge=False, padding=(0, 3, 0, 0), header_style="bold")
-        for column in columns:
-            drawn.add_column(column, overflow="fold")
-        for row in rows:
-            drawn.add_row(*(Text(cell, style=style(cell)) for cell in row))
-        console.print(drawn)
+        _draw_table(answer.table, wide, console)
     elif answer.table is not None and answer.empty:
         console.print(answer.empty, markup=False)
     for line in answer.lines:
@@ -144,6 +142,31 @@ def draw(answer: Answer, wide: bool, console: Any = None) -> None:
         if word in VERDICTS:
             said.stylize(style(word), 0, len(word))
         console.print(said, soft_wrap=True)
+
+
+def _draw_table(table: Table, wide: bool, console: Any) -> None:
+    from rich.table import Table as Drawn
+    from rich.text import Text
+
+    columns, rows = visible(table, wide)
+    widths = column_widths(columns, rows)
+    if sum(widths[:-1]) + len(GAP) * len(widths) + LAST > console.width:
+        head, *lines = aligned(table, wide)
+        console.print(Text(head, style="bold"), soft_wrap=True)
+        for row, line in zip(rows, lines, strict=True):
+            said = Text(line)
+            for cell in row:
+                if word := style(cell):
+                    said.highlight_words([cell], word)
+            console.print(said, soft_wrap=True)
+        return
+    drawn = Drawn(box=None, pad_edge=False, padding=(0, len(GAP), 0, 0), header_style="bold")
+    for column, width in zip(columns[:-1], widths[:-1], strict=True):
+        drawn.add_column(column, min_width=width, no_wrap=True)
+    drawn.add_column(columns[-1], overflow="fold")
+    for row in rows:
+        drawn.add_row(*(Text(cell, style=style(cell)) for cell in row))
+    console.print(drawn)
 
 
 def style(cell: str) -> str:

@@ -31,6 +31,12 @@ ANSWER = Answer(
 def test_a_terminal_folds_and_cuts_nothing() -> None:
     said = drawn(ANSWER, width=60, force_terminal=True, color_system=None)
     assert "".join(said.split()).count("aword") == 30
+    assert max(map(len, said.splitlines())) <= 60
+
+
+def test_a_narrow_window_breaks_lines_and_no_words_in_columns() -> None:
+    said = drawn(ANSWER, width=20, force_terminal=True, color_system=None)
+    assert said.splitlines() == render.text(ANSWER, "table").splitlines()
 
 
 def test_states_are_coloured_on_a_terminal_only(monkeypatch: pytest.MonkeyPatch) -> None:
