@@ -106,8 +106,16 @@ def _holder(raw: _Holder) -> Holder:
         selector={intern(key): intern(value) for key, value in raw.selector.items()},
         publish_not_ready=raw.publish_not_ready,
         sharing_key=raw.sharing_key,
-        ports=tuple(intern(port) for port in raw.ports),
+        ports=tuple(_port(port) for port in raw.ports),
     )
+
+
+def _port(text: str) -> str:
+    """`TCP/80`. Sharers are judged by it, so what is none makes the object unreadable."""
+    protocol, _, number = text.partition("/")
+    if not protocol or not number.isascii() or not number.isdigit():
+        raise ValueError(f'"{text}" is not a port like TCP/80')
+    return intern(text)
 
 
 def encode(vip: VirtualIP, installation: str = "") -> dict[str, Any]:

@@ -39,9 +39,10 @@ class Claims:
     def forget(self, vip: VirtualIP) -> Touched:
         """It is deleted: at the version given or later, so that version and older ones count no more."""
         known = self._inventory.claims.get(vip.address)
-        if known is not None and known.uid != vip.uid:
-            return NOTHING  # made anew meanwhile: the deletion is of its predecessor
         self._seen[vip.address] = max(self._seen.get(vip.address, -1), int(vip.resource_version or 0))
+        if known is None or known.uid != vip.uid:
+            # Made anew meanwhile, or deleted by us: who tries to claim it now must not be forgotten.
+            return NOTHING
         self.taken.learn(vip.address, None)
         return self._inventory.drop_claim(vip.address)
 

@@ -121,8 +121,10 @@ class Controller:
     def _on_service(self, event: Any) -> None:
         match event:
             case Changed(key=key, new=service):
-                if not service.ingress and key not in self._first_seen:
-                    self._first_seen[key] = asyncio.get_running_loop().time()
+                if not service.ingress:
+                    self._first_seen.setdefault(key, asyncio.get_running_loop().time())
+                elif not self.leading:  # a leader's own write comes back before it is counted
+                    self._first_seen.pop(key, None)
                 self.touch(self.inventory.put_service(service))
             case Removed(key=key):
                 self._first_seen.pop(key, None)
@@ -162,8 +164,9 @@ class Controller:
             case Changed(new=vip):
                 self.touch(self.claims.learn(vip))
             case Removed(old=vip) if vip is not None:
+                known = self.claims.get(vip.address)
                 touched = self.claims.forget(vip)
-                if vip.phase == "bound":
+                if known is not None and known.uid == vip.uid and known.phase == "bound":
                     self._keep_for_holders(vip)
                 self.touch(touched)
             case _:
@@ -239,7 +242,7 @@ class Controller:
 
     async def _settled(self) -> None:
         """Everything that a configuration touched was written (order of writes, contracts.md)."""
-        await self.queue.idle()
+        await self.queue.settled()
 
     # ------------------------------------------------------------------ life
 
@@ -250,12 +253,18 @@ class Controller:
                 group.create_task(reflector.run(handle))
             group.create_task(self.configurator.watch())
             group.create_task(self.queue.run())
-            group.create_task(self._follow(elector_leads))
+            group.create_task(self._follow(elector_leads, group))
 
-    async def _follow(self, elector_leads: Callable[[], Any]) -> None:
+    async def _follow(self, elector_leads: Callable[[], Any], group: asyncio.TaskGroup) -> None:
+        beginning: asyncio.Task[None] | None = None
         while True:
-            if await elector_leads():
-                await self._begin()
+            leads = await elector_leads()
+            if beginning is not None:  # it may wait for views or answers that come when another leads
+                beginning.cancel()
+                await asyncio.wait([beginning])
+                beginning = None
+            if leads:
+                beginning = group.create_task(self._begin())
             else:
                 self.leading = False
                 self.metrics.leading.set(0)

@@ -43,6 +43,8 @@ class WorkQueue:
         self._timers: dict[str, asyncio.TimerHandle] = {}
         self._idle = asyncio.Event()
         self._idle.set()
+        self._settled = asyncio.Event()
+        self._settled.set()
 
     def add(self, key: str, *, first: bool = False) -> None:
         """Ask for `key` to be worked on; a key that waits already is not added twice."""
@@ -54,12 +56,19 @@ class WorkQueue:
         if key not in self._waiting:
             self._waiting.add(key)
             self._idle.clear()
+            self._settled.clear()
             self._ready.put_nowait((0 if first else 1, next(self._order), key))
 
     def add_later(self, key: str, delay: float) -> None:
-        """Ask for `key` after `delay` seconds, unless it is added before."""
-        if key not in self._timers and key not in self._waiting:
-            self._timers[key] = asyncio.get_running_loop().call_later(delay, self._due, key)
+        """Ask for `key` after `delay` seconds, or sooner if something asked for that."""
+        if key in self._waiting:
+            return
+        loop = asyncio.get_running_loop()
+        if (timer := self._timers.get(key)) is not None:
+            if timer.when() <= loop.time() + delay:
+                return
+            timer.cancel()
+        self._timers[key] = loop.call_later(delay, self._due, key)
 
     def clear(self) -> None:
         """Forget all that waits (this replica no longer leads)."""
@@ -74,6 +83,10 @@ class WorkQueue:
     async def idle(self) -> None:
         """Return once nothing waits and nothing runs (retries that wait for their time do not count)."""
         await self._idle.wait()
+
+    async def settled(self) -> None:
+        """Return once nothing waits, nothing runs, and nothing is to be tried again."""
+        await self._settled.wait()
 
     @property
     def depth(self) -> int:
@@ -119,3 +132,5 @@ class WorkQueue:
     def _rest(self) -> None:
         if not self.depth:
             self._idle.set()
+            if not self._failures:
+                self._settled.set()

@@ -31,6 +31,7 @@ from metalbgp.plan.ranking import Claimant
 from metalbgp.plan.scene import Scene
 
 QUIET = 1.0  # seconds between "announced nowhere" and the deletion: speakers withdraw within milliseconds
+FOREIGN = 60.0  # seconds before an address that is not ours to watch is tried again
 TRIES = 64  # addresses in a row that others hold without our knowing, before we wait for the watch
 
 
@@ -55,6 +56,8 @@ class Reconciler:
         self._now = now
         self._later = later
         self._shown = shown
+        # Service → the version of it that we wrote a status upon, and what: the watch may lag behind.
+        self._written: dict[str, tuple[str, str, tuple[str, ...], str]] = {}
 
     # ------------------------------------------------------------------ one Service
 
@@ -83,25 +86,22 @@ class Reconciler:
             # Held in memory before the first await: no other worker of ours can choose it meanwhile.
             for address in answer.addresses:
                 self._claims.taken.hold(address, use_of(service))
-            busy = [
-                address
-                for address, got in zip(
-                    answer.addresses,
-                    await asyncio.gather(*(self._claim(service, a, answer) for a in answer.addresses)),
-                    strict=True,
-                )
-                if not got
-            ]
+            results = await asyncio.gather(
+                *(self._claim(service, address, answer) for address in answer.addresses),
+                return_exceptions=True,  # the other claim ends before we judge
+            )
+            for result in results:
+                if isinstance(result, BaseException):
+                    raise result
+            busy = [address for address, got in zip(answer.addresses, results, strict=True) if not got]
             if not busy:
                 await self._settle(service, answer)
                 return
-            # All or none: what the other family got goes back before the next try.
+            # All or none is settled at the end of this loop: giving back what the other family got before the
+            # next try would only withdraw and announce it again.
             refused.update(busy)
             for address in busy:
                 self._claims.taken.release(address, service.key)
-            for address in answer.addresses:
-                if address not in busy and address not in service.ingress:
-                    await self._leave(address, service.key)
         raise Conflict(f"Service {service.key}", f"{TRIES} addresses in a row are held by others")
 
     def _allocate(self, service: Service, refused: set[str]) -> Allocation | Refusal:
@@ -118,14 +118,33 @@ class Reconciler:
         for vip in self._claims.of(service.key):
             if vip.address not in answer.addresses:
                 await self._leave(vip.address, service.key)
+        self._free_the_rest(service.key, answer)
+        written = (service.uid, service.resource_version, answer.addresses, answer.pool)
+        if self._written.get(service.key) == written:
+            return  # on its way back to us
         if await self._writes.show(service, answer.addresses, answer.pool):
+            self._written[service.key] = written
             self._shown(service)
             self._tell.allocated(service, answer)
+
+    def _free_the_rest(self, key: str, answer: Allocation) -> None:
+        """Held in memory without a claim: tried in vain, or named by a status alone."""
+        taken = self._claims.taken
+        rest = [
+            address
+            for address in taken.held_by(key) - set(answer.addresses)
+            if (vip := self._claims.get(address)) is None or key not in vip.holders
+        ]
+        for address in rest:
+            taken.release(address, key)
+        if rest:
+            self._touched(Touched(services=frozenset(self._inventory.pending)))
 
     async def _refuse(self, service: Service, answer: Refusal) -> None:
         for vip in self._claims.of(service.key):
             await self._leave(vip.address, service.key)
         self._claims.drop_service(service.key)
+        self._written.pop(service.key, None)
         if service.ingress or service.pool_annotation is not None:
             self._tell.cleared(service, answer.reason)
             await self._writes.show(service, (), None)
@@ -137,6 +156,7 @@ class Reconciler:
             await self._leave(vip.address, key)
         self._claims.drop_service(key)
         self._tell.forget(key)
+        self._written.pop(key, None)
         ours = service is not None and service.pool_annotation is not None
         if service is not None and ours and service.type != "LoadBalancer":
             await self._writes.show(service, (), None)
@@ -152,7 +172,12 @@ class Reconciler:
                 if made is not None:
                     self._learn(made)
                     return True
-                known = await self._writes.read(address)
+                try:
+                    known = await self._writes.read(address)
+                except ValueError as error:  # other hands wrote it; whoever holds it, it is not ours
+                    logs.warn("claim-unreadable", address=address, error=str(error))
+                    self._close(address, "a VirtualIP that cannot be read")
+                    return False
                 if known is None:
                     continue  # deleted between the two requests: the next POST decides
             verdict = judge(service, known, self._inventory.uid, self._inventory.configuration.installation)
@@ -169,11 +194,15 @@ class Reconciler:
             return True
 
     def _learn_busy(self, address: str, found: VirtualIP) -> None:
-        if found.installation in ("", self._inventory.configuration.installation):
+        if found.installation == self._inventory.configuration.installation:
             self._learn(found)
-        else:  # outside our watch: known as taken only, and asked again after a while
-            self._claims.taken.close(address, by=f"installation {found.installation}")
-            self._later(f"foreign:{address}", 60.0)
+        else:  # outside our watch
+            self._close(address, f"installation {found.installation or 'unknown'}")
+
+    def _close(self, address: str, by: str) -> None:
+        """Known as taken only, and asked again after a while, for no watch tells us when it is free."""
+        self._claims.taken.close(address, by=by)
+        self._later(f"foreign:{address}", FOREIGN)
 
     def _learn(self, vip: VirtualIP) -> None:
         self._touched(self._claims.learn(vip))
@@ -183,7 +212,9 @@ class Reconciler:
     ) -> VirtualIP:
         """The VirtualIP as it should be: our part planned anew, the parts of others as they stand."""
         inventory = self._inventory
-        pool = next(pool for pool in inventory.configuration.pools if pool.name == answer.pool)
+        pool = next((pool for pool in inventory.configuration.pools if pool.name == answer.pool), None)
+        if pool is None:  # a new configuration came while we waited for an answer
+            raise Conflict(f"IPAddressPool {answer.pool}", "it went while its address was claimed")
         holders = {} if known is None or known.phase != "bound" else dict(known.holders)
         holders[service.key] = plan(service, inventory.endpoints(service.key), pool, inventory.configuration)
         return self._planned(address, pool, holders, known, {service.key: answer.addresses[0]})
@@ -221,7 +252,8 @@ class Reconciler:
                 left = structs.replace(vip, holders=rest)
             elif vip.phase != "releasing":
                 left = structs.replace(vip, phase="releasing", since=self._now())
-            else:
+            else:  # by a predecessor of ours, or by us a moment ago
+                self._later(f"release:{address}", QUIET)
                 break
             try:
                 self._learn(await self._writes.rewrite(vip, left))

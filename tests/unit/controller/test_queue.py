@@ -97,3 +97,46 @@ async def test_a_replica_that_no_longer_leads_forgets_what_waits() -> None:
     await queue.idle()
     task.cancel()
     assert turns == ["c"]
+
+
+async def test_settled_waits_for_what_is_to_be_tried_again_and_idle_does_not() -> None:
+    tries: list[str] = []
+
+    async def work(key: str) -> Outcome:
+        tries.append(key)
+        return Retry(why="not yet") if len(tries) < 3 else Done()
+
+    async with running(work) as queue:
+        queue.add("a")
+        await queue.idle()
+        assert len(tries) == 1
+        async with asyncio.timeout(5):
+            await queue.settled()
+        assert len(tries) == 3
+
+
+async def test_what_is_asked_for_sooner_does_not_wait_for_what_was_asked_for_later() -> None:
+    done = asyncio.Event()
+
+    async def work(key: str) -> Outcome:
+        done.set()
+        return Done()
+
+    async with running(work) as queue:
+        queue.add_later("a", 60.0)
+        queue.add_later("a", 0.01)
+        queue.add_later("a", 60.0)
+        async with asyncio.timeout(5):
+            await done.wait()
+
+
+async def test_a_queue_that_is_cleared_is_settled() -> None:
+    async def work(key: str) -> Outcome:
+        return Retry(why="never")
+
+    async with running(work) as queue:
+        queue.add("a")
+        await queue.idle()
+        queue.clear()
+        async with asyncio.timeout(5):
+            await queue.settled()
