@@ -207,8 +207,7 @@ class Cluster:
             raise CliError(missing_right(resource.plural)) from error
         except Absent as error:
             raise CliError(
-                f"metalbgp is not installed: this cluster has no kind {resource.kind} "
-                f"({resource.api_version}); more: metalbgp doctor"
+                f"metalbgp is not installed: there is no kind {resource.kind} ({resource.api_version}) here"
             ) from error
         return self._read(resource, found, read)
 

@@ -7,8 +7,10 @@ Elsewhere: what is read is access.py; asking speakers is wire.py.
 The client is imported when it is used: it costs half a second, and the image does not carry it.
 """
 
+import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol
 from urllib.parse import quote, urlencode
@@ -49,6 +51,8 @@ class _Status(Struct):
 
 
 async def connect(connection: Connection) -> Api:
+    import yaml
+
     try:
         from kubernetes.aio import config
         from kubernetes.aio.client import Configuration
@@ -69,11 +73,14 @@ async def connect(connection: Connection) -> Api:
         else:
             _check(connection, config)
             load: Any = config.load_kube_config
-            loader = await load(connection.kubeconfig or None, connection.context, configuration)
+            with _complaints() as complaints:
+                loader = await load(connection.kubeconfig or None, connection.context, configuration)
+            if complaints:  # it goes on without credentials, and the API server would refuse a stranger
+                raise CliError(f"kubeconfig: no credentials: {_one_line(complaints[0])}")
             namespace = loader.current_context["context"].get("namespace") or namespace
     except config.ConfigException as error:
         raise CliError(f"kubeconfig: {_one_line(error)}") from error
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, yaml.YAMLError) as error:
         raise CliError(f"kubeconfig cannot be used: {_one_line(error)}") from error
     client: Any = WsApiClient
     return OfficialApi(client(configuration), namespace)
@@ -87,6 +94,20 @@ def in_pod(connection: Connection) -> bool:
         and "KUBERNETES_SERVICE_HOST" in os.environ
         and not Path("~/.kube/config").expanduser().exists()
     )
+
+
+@contextmanager
+def _complaints() -> Iterator[list[str]]:
+    """What the client logs as an error instead of raising it: an exec plugin that fails, first of all."""
+    said: list[str] = []
+    handler = logging.Handler(logging.ERROR)
+    handler.emit = lambda record: said.append(record.getMessage())  # type: ignore[method-assign]  # one line is enough
+    root = logging.getLogger()
+    root.addHandler(handler)
+    try:
+        yield said
+    finally:
+        root.removeHandler(handler)
 
 
 def _check(connection: Connection, config: Any) -> None:

@@ -140,7 +140,7 @@ def test_without_our_kinds_it_says_that_metalbgp_is_not_installed() -> None:
     assert result.exit_code == 1
     assert result.stdout == ""
     assert len(lines(result.stderr)) == 1
-    assert result.stderr.startswith("metalbgp: metalbgp is not installed: this cluster has no kind ")
+    assert result.stderr.startswith("metalbgp: metalbgp is not installed: there is no kind ")
 
 
 def test_another_namespace_than_that_of_the_installation_is_named() -> None:
