@@ -76,6 +76,7 @@ class Controller:
         )
         self.metrics = ControllerMetrics(self.configurator.pool_use)
         self.configurator.metrics = self.metrics
+        self.metrics.queue.set_function(lambda: self.queue.depth)
         self._reconciler = Reconciler(
             self.inventory,
             self.claims,
@@ -221,7 +222,6 @@ class Controller:
     async def _work(self, key: str) -> Outcome:
         if not self.leading:
             return Done()
-        self.metrics.queue.set(self.queue.depth)
         kind, _, rest = key.partition(":")
         match kind:
             case "service":
