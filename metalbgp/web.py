@@ -1,7 +1,7 @@
 """/metrics, /healthz and /readyz of controller and agent.
 
-In:  a registry and two questions. Out: plain HTTP. The parent answers its own /healthz (speaker/parent.py),
-because liveness is the parent's alone.
+In:  a registry and two questions. Out: plain HTTP.
+Elsewhere: a speaker's liveness is its parent's alone, asked over parent.sock (speaker/ask.py).
 """
 
 from collections.abc import Awaitable, Callable

@@ -204,7 +204,8 @@ class NoMatchingAdvertisement(Reason, frozen=True):
         return f"no {self.kind} selects pool {self.pool} for this Service"
 
     def remedy(self) -> str:
-        return f"apply a {self.kind} with ipAddressPools: [{self.pool}]"
+        article = "an" if self.kind.startswith("L") else "a"
+        return f"apply {article} {self.kind} with ipAddressPools: [{self.pool}]"
 
 
 class NoServingEndpoint(Reason, frozen=True):
