@@ -2,7 +2,7 @@
 
 In:  in a pod: KUBERNETES_SERVICE_HOST/PORT and the ServiceAccount's files; else a kubeconfig.
 Out: Access: `server`, `headers()` and `tls()`, asked anew for every request, so a rotated token or CA counts
-     from the next request on. Files are small and local: reading them blocks for microseconds.
+     within a second. Files are small and local: reading them blocks for microseconds.
 Elsewhere: exec plugins and OIDC are the CLI's business (the official client reads those).
 """
 
@@ -18,27 +18,36 @@ from typing import Any
 from metalbgp.cluster.errors import AccessError
 
 SERVICE_ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
+LOOK = 1.0  # seconds between two stat() of one file: bursts of requests do not pay for it each
 REREAD = 60.0  # seconds; a change that stat() cannot show (same size, coarse mtime) is seen by then
 
 
 class WatchedFile:
     """The content of a file that others replace. A missing or empty one leaves the last good content."""
 
-    def __init__(self, path: Path, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, path: Path, clock: Callable[[], float] = time.monotonic, *, look: float = LOOK
+    ) -> None:
         self.path = path
         self._clock = clock
+        self._look = look
+        self._looked_at = float("-inf")
         self._mark: tuple[int, int, int] | None = None
         self._read_at = float("-inf")
         self._content = b""
 
     def read(self) -> bytes:
+        now = self._clock()
+        if self._mark is not None and now - self._looked_at < self._look:
+            return self._content
+        self._looked_at = now
         try:
             stat = self.path.stat()
             mark = (stat.st_mtime_ns, stat.st_ino, stat.st_size)
-            if mark != self._mark or self._clock() - self._read_at >= REREAD:
+            if mark != self._mark or now - self._read_at >= REREAD:
                 content = self.path.read_bytes()
                 if content.strip():  # kubelet truncates before it fills: emptiness is never news
-                    self._content, self._mark, self._read_at = content, mark, self._clock()
+                    self._content, self._mark, self._read_at = content, mark, now
         except OSError:
             self._mark = None
         return self._content

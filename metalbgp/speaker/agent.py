@@ -11,6 +11,7 @@ import asyncio
 import os
 import signal
 import socket
+import time
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
@@ -69,6 +70,7 @@ async def run(options: argparse.Namespace) -> None:
         return agent.record.report(
             agent.announcer,
             str((agent.reflex.state or {}).get("realtime", "")),
+            time.monotonic(),
             pod=options.pod_name,
             version=version(),
             updated=now(),
@@ -107,7 +109,8 @@ async def run(options: argparse.Namespace) -> None:
     logs.log("started", node=options.node_name, namespace=options.namespace)
     await asyncio.wait([*work, stopping], return_when=asyncio.FIRST_COMPLETED)
     failed = [task for task in work if task.done() and not task.cancelled()]
-    if stop.is_set() and await must_drain(client, options):
+    here = agent.announcer.node.labels if agent.announcer.node is not None else None
+    if stop.is_set() and await must_drain(client, options, here):
         logs.log("draining", why="the DaemonSet no longer wants a speaker here")
         agent.link.drain()
     for task in work:
@@ -150,12 +153,30 @@ class _Meta(msgspec.Struct, frozen=True):
     deletionTimestamp: str | None = None
 
 
+class _PodSpec(msgspec.Struct, frozen=True):
+    nodeSelector: dict[str, str] | None = None
+
+
+class _Template(msgspec.Struct, frozen=True):
+    spec: _PodSpec = _PodSpec()
+
+
+class _DaemonSetSpec(msgspec.Struct, frozen=True):
+    template: _Template = _Template()
+
+
 class _DaemonSet(msgspec.Struct, frozen=True):
     metadata: _Meta
+    spec: _DaemonSetSpec = _DaemonSetSpec()
 
 
-async def must_drain(client: Client, options: argparse.Namespace) -> bool:
-    """Whether this speaker does not come back. No answer means that it does: restarts are the common case."""
+async def must_drain(
+    client: Client, options: argparse.Namespace, labels: Mapping[str, str] | None = None
+) -> bool:
+    """Whether this speaker does not come back. No answer means that it does: restarts are the common case.
+
+    `labels`: of this node, against the DaemonSet's nodeSelector. Its affinity is not judged.
+    """
     try:
         async with asyncio.timeout(ASK):
             answer = await client.get(DAEMON_SETS, DAEMON_SET, options.namespace)
@@ -164,7 +185,10 @@ async def must_drain(client: Client, options: argparse.Namespace) -> bool:
         return True
     except (ClusterError, TimeoutError):
         return False
-    return msgspec.json.decode(answer, type=_DaemonSet).metadata.deletionTimestamp is not None
+    found = msgspec.json.decode(answer, type=_DaemonSet)
+    selector = found.spec.template.spec.nodeSelector or {}
+    elsewhere = labels is not None and any(labels.get(key) != value for key, value in selector.items())
+    return elsewhere or found.metadata.deletionTimestamp is not None
 
 
 def version() -> str:

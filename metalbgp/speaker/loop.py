@@ -31,7 +31,7 @@ from metalbgp.reflex.client import ReflexClient
 from metalbgp.speaker.announcer import Announcer, Changes
 from metalbgp.speaker.link import ParentLink
 from metalbgp.speaker.metrics import SpeakerMetrics
-from metalbgp.speaker.record import Record
+from metalbgp.speaker.record import PROBLEM_AGE, Record
 from metalbgp.speaker.snapshot import Snapshots
 
 SECRET = "metalbgp-speaker"  # noqa: S105  # the name of the Secret that the controller fills, not its words
@@ -106,14 +106,18 @@ class Agent:
                     timer.cancel()
                 self._tell(self.announcer.set_vip(vip.address, vip))
             case Removed(old=vip) if vip is not None:
-                if vip.phase == "bound":
-                    logs.warn("claim-vanished", address=vip.address, wait=DOUBT)
-                    loop = asyncio.get_running_loop()
-                    self._doubtful[vip.address] = loop.call_later(DOUBT, self._drop, vip.address)
-                else:
-                    self._drop(vip.address)
+                self._vanished(vip)
             case _:
                 self._on_other(event)
+
+    def _vanished(self, vip: VirtualIP) -> None:
+        """Withdraw at once what was released; wait a moment where nothing announced the end."""
+        if vip.phase == "bound":
+            logs.warn("claim-vanished", address=vip.address, wait=DOUBT)
+            loop = asyncio.get_running_loop()
+            self._doubtful[vip.address] = loop.call_later(DOUBT, self._drop, vip.address)
+        else:
+            self._drop(vip.address)
 
     def _drop(self, address: str) -> None:
         self._doubtful.pop(address, None)
@@ -170,7 +174,10 @@ class Agent:
             self.link.neighbors([msgspec.to_builtins(one) for one in changes.neighbors])
         now = time.monotonic()
         for peer, prefix, attributes in changes.wants:
-            self._asked[peer, prefix] = now
+            if attributes is None:
+                self._asked.pop((peer, prefix), None)
+            else:
+                self._asked[peer, prefix] = now
             self.record.want(peer, prefix, attributes)
         self.link.want(
             (peer, prefix, None if attributes is None else msgspec.to_builtins(attributes))
@@ -204,7 +211,10 @@ class Agent:
         if "session" in message:
             self.record.session(message["session"])
         if "problem" in message:
-            self.record.problem(message["problem"])
+            self.record.problem(message["problem"], time.monotonic())
+            asyncio.get_running_loop().call_later(PROBLEM_AGE + 1.0, self.changed.set)  # it is gone by then
+        if "exabgp" in message:
+            self.record.child(message["exabgp"])
         self.changed.set()
 
     def _settle(self) -> None:
@@ -232,14 +242,15 @@ class Agent:
         """Speak once the views are complete, or once the API server had its time and a snapshot stands in."""
         synced = asyncio.gather(*(reflector.wait_synced() for reflector, _ in self._views))
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(asyncio.shield(synced), PATIENCE)
-        if not self.synced and self._snapshots.restore(self.announcer):
+            async with asyncio.timeout(PATIENCE):
+                await asyncio.shield(synced)
+        if not self.synced and self._snapshots.restore(self.announcer, vips=not self.vips.synced):
             logs.warn("from-snapshot", age=round(self._snapshots.age), why="the API server does not answer")
             self._speak()
         await synced
         known = {vip.address for vip in self.vips.values.values()}
-        for address in self.announcer.vips.keys() - known:  # the snapshot knew them, the API server does not
-            self._drop(address)
+        for address in self.announcer.vips.keys() - known - self._doubtful.keys():
+            self._vanished(self.announcer.vips[address])  # the snapshot knew it, the API server does not
         await self._configured.wait()  # before a controller wrote one, nothing can be announced
         self._speak()
 

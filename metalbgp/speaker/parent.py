@@ -150,6 +150,7 @@ class Parent:
         held = processes.resident(self._edge.pid) if self._edge.pid else 0
         if held > EXABGP_BUDGET:
             self._edge.restart(f"it holds {held} bytes, its budget is {EXABGP_BUDGET}")
+        self._tell({"exabgp": {"pid": self._edge.pid, "since": self._wall(self._edge.started)}})
         self._loop.after(AUDIT, self._audit)
 
     # Clients

@@ -5,7 +5,7 @@ Out: NodeReport for the NodeState, Snapshot for the metrics, told() for the comp
 Elsewhere: the states' meaning is bgp/journal.py; when a report is written is status.py.
 """
 
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
@@ -22,6 +22,7 @@ from metalbgp.speaker.neighbors import RefusedPeer
 
 SHOWN = 50  # routes that wait, and duties, in a NodeState: it stays under 64 KiB (contracts.md)
 PROBLEMS = 10
+PROBLEM_AGE = 600.0  # seconds a problem is shown after it was last heard of: nobody tells us that it is over
 CONFIRMED = "confirmed"
 GONE = "withdrawn"
 
@@ -39,7 +40,7 @@ class Record:
         self._node = node
         self.sessions: dict[str, dict[str, Any]] = {}  # by the peer's address
         self.routes: dict[RouteKey, Row] = {}
-        self.problems: deque[str] = deque(maxlen=PROBLEMS)
+        self._problems: dict[str, float] = {}  # words → when heard last, oldest first
         self.child_runs = False
         self.updates: Counter[str] = Counter()  # UPDATE confirmations by peer
         self._counts: Counter[tuple[str, str]] = Counter()  # (peer, state)
@@ -48,12 +49,15 @@ class Record:
 
     def journal(self, journal: Mapping[str, Any]) -> None:
         """Everything anew."""
-        self.child_runs = bool(journal["exabgp"]["pid"])
+        self.child(journal["exabgp"])
         self.sessions = {session["peer"]: session for session in journal["sessions"]}
         self.routes.clear()
         self._counts.clear()
         for peer, prefix, wanted, _told, _confirmed, state, since in journal["routes"]:
             self._put((peer, prefix), Row(attributes(wanted), state, moment(since)))
+
+    def child(self, exabgp: Mapping[str, Any]) -> None:
+        self.child_runs = bool(exabgp["pid"])
 
     def told(self) -> dict[RouteKey, Attributes]:
         """What the parent works towards, by its own word."""
@@ -62,6 +66,8 @@ class Record:
     def want(self, peer: str, prefix: str, wanted: Attributes | None) -> None:
         key = (peer, prefix)
         before = self.routes.get(key)
+        if before is None and wanted is None:
+            return  # the parent knows nothing of it and has nothing to tell
         self._put(key, Row(wanted, before.state if before else "wanted", before.since if before else ""))
 
     def route(self, peer: str, prefix: str, state: str, since: float) -> None:
@@ -81,10 +87,15 @@ class Record:
         else:
             self.sessions[session["peer"]] = dict(session)
 
-    def problem(self, problem: Mapping[str, Any]) -> None:
+    def problem(self, problem: Mapping[str, Any], now: float) -> None:
         text = str(problem.get("text", problem))
-        if text not in self.problems:
-            self.problems.append(text)
+        self._problems.pop(text, None)
+        self._problems[text] = now
+        while len(self._problems) > PROBLEMS:
+            del self._problems[next(iter(self._problems))]
+
+    def problems(self, now: float) -> tuple[str, ...]:
+        return tuple(text for text, heard in self._problems.items() if now - heard <= PROBLEM_AGE)
 
     def _put(self, key: RouteKey, row: Row) -> None:
         self._drop(key)
@@ -125,8 +136,8 @@ class Record:
             tries=heard.get("tries", 0),
         )
 
-    def report(self, announcer: Announcer, realtime: str, **about: Any) -> NodeReport:
-        """The NodeState's status. `about`: pod, version, updated, ready."""
+    def report(self, announcer: Announcer, realtime: str, moment: float, **about: Any) -> NodeReport:
+        """The NodeState's status. `moment`: monotonic; `about`: pod, version, updated, ready."""
         sessions = self.session_reports(announcer)
         duties = announcer.table.duties()
         return NodeReport(
@@ -147,7 +158,7 @@ class Record:
                 for duty in duties[:SHOWN]
             ),
             duties_total=len(duties),
-            problems=tuple(self.problems),
+            problems=self.problems(moment),
             **about,
         )
 

@@ -63,12 +63,13 @@ class Snapshots:
             file.write(msgspec.json.encode(content))
         fresh.replace(self._path)
 
-    def restore(self, announcer: Announcer) -> bool:
-        """Give the announcer what the last run knew. False: there is nothing (or nothing readable)."""
+    def restore(self, announcer: Announcer, *, vips: bool = True) -> bool:
+        """Give the announcer what the last run knew, where it knows nothing newer. False: there is nothing
+        readable. `vips`: False when the view of them is complete, and only others are missing."""
         try:
             content = msgspec.json.decode(self._path.read_bytes(), type=_File)
             configuration = compiled.decode(content.configuration)
-            vips = [virtualip.decode(raw) for raw in content.vips]
+            claims = [virtualip.decode(raw) for raw in content.vips]
         except FileNotFoundError:
             return False
         except (OSError, ValueError) as error:
@@ -77,9 +78,11 @@ class Snapshots:
         if content.node is None:
             return False
         self.age = max(0.0, time.time() - content.time)
-        announcer.set_passwords(content.passwords)
-        for vip in vips:
-            announcer.set_vip(vip.address, vip)
+        if not announcer.passwords:
+            announcer.set_passwords(content.passwords)
+        for vip in claims if vips else ():
+            if vip.address not in announcer.vips:
+                announcer.set_vip(vip.address, vip)
         if announcer.node is None:
             announcer.set_node(content.node)
         if announcer.configuration is None:

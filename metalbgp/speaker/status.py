@@ -94,6 +94,8 @@ class Status:
             try:
                 if not known:
                     await self._read_standing()
+                    # Said by the life before us: an event is for a change, not for a restart.
+                    self._announced = frozenset(self._standing)
                     known = True
                 await self._write_report()
                 await self._state.write(self._mistakes())
@@ -125,7 +127,10 @@ class Status:
             )
             async for page in pages:
                 for item in page.items or ():
-                    status = msgspec.json.decode(item, type=_Standing).status
+                    try:
+                        status = msgspec.json.decode(item, type=_Standing).status
+                    except msgspec.MsgspecError:
+                        continue  # other hands wrote it; it goes with our Pod
                     if status.service and status.namespace:
                         self._standing[protocol, f"{status.namespace}/{status.service}"] = UNKNOWN
 

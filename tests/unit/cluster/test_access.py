@@ -145,7 +145,7 @@ def test_a_pod_reads_its_own_files_which_may_come_later(tmp_path: Path) -> None:
 def test_a_changed_ca_file_gives_a_new_tls_context(tmp_path: Path) -> None:
     file = tmp_path / "ca.crt"
     file.write_bytes(certificate("old")[0])
-    access = Access("https://192.0.2.1", ca_file=WatchedFile(file))
+    access = Access("https://192.0.2.1", ca_file=WatchedFile(file, look=0.0))
     first = access.tls()
     assert access.tls() is first
     (tmp_path / "next").write_bytes(certificate("new")[0])
@@ -161,3 +161,18 @@ def test_a_ca_file_that_is_no_certificate_is_an_access_error(tmp_path: Path) -> 
     file.write_text("not a certificate")
     with pytest.raises(AccessError, match="unusable CA"):
         Access("https://192.0.2.1", ca_file=WatchedFile(file)).tls()
+
+
+def test_a_burst_of_requests_looks_at_a_file_once_a_second(tmp_path: Path) -> None:
+    now = [100.0]
+    file = tmp_path / "token"
+    file.write_text("first")
+    watched = WatchedFile(file, lambda: now[0])
+    assert watched.read() == b"first"
+    file.write_text("the second")
+    assert watched.read() == b"first"
+    now[0] += 1.0
+    assert watched.read() == b"the second"
+    file.write_text("third")
+    watched.distrust()  # a 401
+    assert watched.read() == b"third"

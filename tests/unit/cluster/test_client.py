@@ -186,11 +186,11 @@ async def test_a_write_does_not_outlive_its_right(server: Server) -> None:
 # ------------------------------------------------------------------ tokens
 
 
-async def test_a_rotated_token_counts_from_the_next_request_on(server: Server, tmp_path: Path) -> None:
+async def test_a_rotated_token_counts_from_the_next_look_on(server: Server, tmp_path: Path) -> None:
     await server.start(answer(200), answer(200))
     token = tmp_path / "token"
     token.write_text("first\n")
-    async with Client(Access(server.url, token_file=WatchedFile(token))) as client:
+    async with Client(Access(server.url, token_file=WatchedFile(token, look=0.0))) as client:
         await client.get(SERVICES, "web")
         (tmp_path / "next").write_text("second\n")
         (tmp_path / "next").rename(token)  # kubelet swaps a link: another inode
