@@ -57,10 +57,9 @@ def _neighbor(peer: Peer, node: Node, passwords: Mapping[str, str]) -> Neighbor 
             peer,
             "its password is missing: the Secret in spec.passwordSecret does not exist or has no password",
         )
-    if peer.source_address and node.addresses and not _has(node, peer):
-        return RefusedPeer(peer, f"spec.sourceAddress {peer.source_address} is not an address of this node")
     version = family(peer.address)
     own = "ipv4" if version == 4 else "ipv6"
+    # spec.sourceAddress is left to the kernel: a Node lists its InternalIPs, and not those of its other links.
     try:
         return check(
             Neighbor(
@@ -80,12 +79,6 @@ def _neighbor(peer: Peer, node: Node, passwords: Mapping[str, str]) -> Neighbor 
         )
     except BadNeighbor as error:
         return RefusedPeer(peer, str(error))
-
-
-def _has(node: Node, peer: Peer) -> bool:
-    # Only InternalIPs are known here. A loopback address would be refused wrongly, so only an address of a
-    # family that the node has and that looks like a neighbour of none of its own is left to the kernel.
-    return peer.source_address in node.addresses or peer.ebgp_multihop
 
 
 def router_id(node: Node) -> str:

@@ -216,6 +216,8 @@ class Record:
 
 def in_words(error: str, neighbor: Neighbor) -> str:
     """ExaBGP has one text for a refused connection, one that was reset, and a router that ended."""
+    if error.startswith("no connection") and neighbor.local_address:
+        return f"{error}; or spec.sourceAddress {neighbor.local_address} is not an address of this node"
     if error != "closing connection":
         return error
     return (

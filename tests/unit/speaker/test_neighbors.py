@@ -49,7 +49,6 @@ def test_a_dual_stack_peer_carries_both_families_and_an_ipv6_peer_its_own() -> N
         ({"address": "", "interface": "eth0"}, "interface"),
         ({"dynamic_asn": "external"}, "dynamicASN"),
         ({"has_password": True}, "password"),
-        ({"source_address": "10.0.0.8"}, "sourceAddress"),
     ],
 )
 def test_one_that_cannot_run_is_refused_by_name_and_the_others_go_on(
@@ -81,3 +80,9 @@ def test_the_sessions_are_in_one_order_whatever_that_of_the_objects() -> None:
 def test_a_node_without_ipv4_has_a_router_id_of_its_own() -> None:
     ids = {router_id(Node(name=f"n{number}", addresses=("fd00::9",))) for number in range(100)}
     assert len(ids) == 100 and "0.0.0.0" not in ids
+
+
+def test_a_source_address_of_another_link_than_the_nodes_internal_one_is_taken() -> None:
+    """A Node lists its InternalIPs only; whether the address is there is the kernel's to say."""
+    (one,), refused = run(peer(source_address="172.16.0.9"))
+    assert not refused and one.local_address == "172.16.0.9"

@@ -126,3 +126,10 @@ def test_a_closed_connection_says_what_to_look_at() -> None:
     tor = Neighbor(address=TOR, name="tor", local_as=1, peer_as=2, router_id="10.0.0.9")
     assert "does BGP run at 10.0.0.1" in in_words("closing connection", tor)
     assert in_words("hold timer expired", tor) == "hold timer expired"
+
+
+def test_a_session_that_never_comes_up_names_its_source_address() -> None:
+    tor = Neighbor(
+        address=TOR, name="tor", local_as=1, peer_as=2, router_id="10.0.0.9", local_address="172.16.0.9"
+    )
+    assert "spec.sourceAddress 172.16.0.9" in in_words("no connection for 10 s: unreachable", tor)
