@@ -170,7 +170,7 @@ class Reconciler:
             if known is None:
                 made = await self._writes.claim(self._desired(service, address, answer, None))
                 if made is not None:
-                    self._learn(made)
+                    self._learn(made, by=service.key)
                     return True
                 try:
                     known = await self._writes.read(address)
@@ -187,7 +187,7 @@ class Reconciler:
                 return False
             desired = self._desired(service, address, answer, known)
             try:
-                self._learn(await self._writes.rewrite(known, desired))
+                self._learn(await self._writes.rewrite(known, desired), by=service.key)
             except Conflict:
                 known = await self._writes.read(address)
                 continue
@@ -204,8 +204,10 @@ class Reconciler:
         self._claims.taken.close(address, by=by)
         self._later(f"foreign:{address}", FOREIGN)
 
-    def _learn(self, vip: VirtualIP) -> None:
-        self._touched(self._claims.learn(vip))
+    def _learn(self, vip: VirtualIP, by: str = "") -> None:
+        """`by`: the Service that we write it for. It need not be told: its pass is not over yet."""
+        touched = self._claims.learn(vip)
+        self._touched(structs.replace(touched, services=touched.services - {by}) if by else touched)
 
     def _desired(
         self, service: Service, address: str, answer: Allocation, known: VirtualIP | None
@@ -256,7 +258,7 @@ class Reconciler:
                 self._later(f"release:{address}", QUIET)
                 break
             try:
-                self._learn(await self._writes.rewrite(vip, left))
+                self._learn(await self._writes.rewrite(vip, left), by=key)
             except Conflict:
                 vip = await self._writes.read(address)
                 continue

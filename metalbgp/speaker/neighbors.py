@@ -59,7 +59,7 @@ def _neighbor(peer: Peer, node: Node, passwords: Mapping[str, str]) -> Neighbor 
         )
     version = family(peer.address)
     own = "ipv4" if version == 4 else "ipv6"
-    # spec.sourceAddress is left to the kernel: a Node lists its InternalIPs, and not those of its other links.
+    # spec.sourceAddress is left to the kernel: a Node lists its InternalIPs, not those of its other links.
     try:
         return check(
             Neighbor(
