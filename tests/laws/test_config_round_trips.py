@@ -143,7 +143,7 @@ HOLDER = st.builds(
     selector=st.dictionaries(WORD, WORD, max_size=3),
     publish_not_ready=st.booleans(),
     sharing_key=WORD,
-    ports=few(WORD),
+    ports=few(st.builds("{}/{}".format, st.sampled_from(["TCP", "UDP", "SCTP"]), st.integers(1, 65535))),
 )
 ADDRESS = st.one_of(
     st.integers(1, 2**32 - 1).map(lambda number: from_int(4, number)),
