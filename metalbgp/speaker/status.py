@@ -30,6 +30,7 @@ from metalbgp.config import nodestate
 from metalbgp.model.report import NodeReport
 
 PACE = 5.0  # seconds between two NodeStates (contracts.md)
+SETTLE = 0.3  # a change rarely comes alone: wait for what belongs to it, or the next pace tells the rest
 INTENTS = (
     200  # ServiceBGPStatus and ServiceL2Status objects a node writes at most; beyond it none, and said so
 )
@@ -90,6 +91,7 @@ class Status:
         known = False
         while True:
             await changed.wait()
+            await asyncio.sleep(SETTLE)
             changed.clear()
             try:
                 if not known:
