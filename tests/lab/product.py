@@ -89,10 +89,20 @@ class Product:
             return None
 
     def create(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
-        try:
-            return self.api.request("POST", path, body)
-        except urllib.error.HTTPError as error:
-            raise AssertionError(f"POST {path}: {error.read().decode()}") from error
+        """POST; an API server that just came back says 429 or 403 until it knows its own rules."""
+        refusal = "no answer"
+
+        def made() -> dict[str, Any] | None:
+            nonlocal refusal
+            try:
+                return self.api.request("POST", path, body)
+            except urllib.error.HTTPError as error:
+                refusal = error.read().decode()
+                if error.code in (400, 409, 422):
+                    raise AssertionError(f"POST {path}: {refusal}") from error
+                return None
+
+        return until(f"POST {path} ({refusal})", made, limit=30) or {}
 
     def remove(self, path: str) -> None:
         try:
@@ -226,6 +236,10 @@ class Product:
     def established(self, limit: float = 30) -> dict[str, dict[str, Any]]:
         return until("three sessions are up", self.sessions, lambda s: len(s) == 3, limit)
 
+    def connections(self) -> dict[str, int]:
+        """Each node's end of its established TCP connection: another number is another session."""
+        return {node: facts["portForeign"] for node, facts in self.sessions().items()}
+
     def nodestates(self) -> dict[str, dict[str, Any]]:
         return {item["metadata"]["name"]: item.get("status", {}) for item in self.list(STATES)}
 
@@ -246,16 +260,7 @@ class Product:
         lines: list[str] = []
         reader = threading.Thread(target=lambda: lines.extend(monitor.stdout or ()), daemon=True)
         reader.start()
-        # A route of our own shows that the listener hears.
-        mark = "192.0.2.254"
-        until(
-            "the listener hears",
-            lambda: (
-                self.lab.router_exec(["ip", "route", "replace", "blackhole", mark]),
-                any(mark in line for line in lines),
-            )[1],
-        )
-        self.lab.router_exec(["ip", "route", "del", "blackhole", mark])
+        until("the listener hears", lambda: self._heard(lines))
         try:
             yield
         finally:
@@ -266,6 +271,13 @@ class Product:
         assert not lost, f"the router lost a route that should have stayed: {lost}"
         assert set(addresses) <= self.routes().keys()
 
+    def _heard(self, lines: list[str]) -> bool:
+        """A route of our own shows that the listener hears; only a change is told, so it goes again."""
+        mark = "192.0.2.254"
+        for verb in ("add", "del"):
+            self.lab.router_exec(["ip", "route", verb, "blackhole", mark])
+        return any(mark in line for line in lines)
+
     # ------------------------------------------------------------------ pods and their processes
 
     def pods(self, component: str) -> dict[str, dict[str, Any]]:
@@ -274,6 +286,11 @@ class Product:
         return {
             item["metadata"]["name"]: item for item in items if "deletionTimestamp" not in item["metadata"]
         }
+
+    def list_pods(self, component: str) -> list[str]:
+        """Also those that are being deleted."""
+        items = self.list(f"{PODS}?labelSelector=component={component}")
+        return [item["metadata"]["name"] for item in items]
 
     def speaker(self, node: str) -> dict[str, Any]:
         return next(pod for pod in self.pods("speaker").values() if pod["spec"].get("nodeName") == node)
@@ -313,6 +330,13 @@ class Product:
 
     def clean(self) -> None:
         """Remove what a test made, and wait until nothing of it is left anywhere."""
+        until("the API server takes requests", self._removed_all, limit=60)
+        until("no VirtualIP is left", self.vips, lambda vips: not vips, 30)
+        until("no route is left in the router", self.routes, lambda routes: not routes, 30)
+        until("no session is left on the router", self.sessions, lambda sessions: not sessions, 30)
+        self.all_ready(90)
+
+    def _removed_all(self) -> bool:
         for item in self.list(SERVICES):
             if item["metadata"]["name"] != "kubernetes":
                 self.remove(f"{SERVICES}/{item['metadata']['name']}")
@@ -327,10 +351,7 @@ class Product:
         for item in self.list(SECRETS):
             if item["type"] == "kubernetes.io/basic-auth":
                 self.remove(f"{SECRETS}/{item['metadata']['name']}")
-        until("no VirtualIP is left", self.vips, lambda vips: not vips, 30)
-        until("no route is left in the router", self.routes, lambda routes: not routes, 30)
-        until("no session is left on the router", self.sessions, lambda sessions: not sessions, 30)
-        self.all_ready()
+        return True
 
     def picture(self) -> str:
         """Everything that a reader of a failure asks for."""

@@ -33,7 +33,9 @@ def _all_pods_answer(product: Product) -> None:
 def _answerers(product: Product) -> set[str]:
     """Names of the nodes that answer an ARP request of the router for the address."""
     # arping exits with 1 when nobody answers
-    said = product.lab.router_exec(["arping", "-c", "2", "-w", "2", "-I", "eth0", ADDRESS], check=False).stdout
+    said = product.lab.router_exec(
+        ["arping", "-c", "2", "-w", "2", "-I", "eth0", ADDRESS], check=False
+    ).stdout
     links = {
         json.loads(product.lab.node_exec(node.name, ["ip", "-j", "link", "show", "eth0"]).stdout)[0][
             "address"
@@ -62,9 +64,7 @@ def test_the_walkthrough_works_over_bgp_then_over_l2_then_over_bgp_again(product
     lab.delete(WALKTHROUGH / "bgp.yaml")
     lab.apply(WALKTHROUGH / "l2.yaml")
     product.routed(ADDRESS, on=())
-    owner = until(
-        "exactly one node answers ARP", lambda: _answerers(product), lambda nodes: len(nodes) == 1
-    )
+    owner = until("exactly one node answers ARP", lambda: _answerers(product), lambda nodes: len(nodes) == 1)
     assert owner == set(product.vips()[ADDRESS]["candidates"][:1])
     _all_pods_answer(product)
 
