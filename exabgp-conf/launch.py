@@ -1,4 +1,4 @@
-"""Starts ExaBGP 5.0.15 with four mends, each small and for a fault that was measured. No other version.
+"""Starts ExaBGP 5.0.15 with five mends, each small and for a fault that was measured. No other version.
 
 In:  argv as for `exabgp` (`launch.py FILE`, `launch.py validate FILE`); environment variables exabgp.*.
 Out: ExaBGP itself, in this process.
@@ -80,11 +80,29 @@ def flush_is_not_a_refresh() -> None:
     Reactor.neighbor_rib_resend = resend
 
 
+def reload_keeps_the_local_address() -> None:
+    """`local-address auto` is found when a session connects; a reload that keeps that must keep it too.
+
+    Without it every `next-hop self` is refused on a session that lived through a reload.
+    """
+    from exabgp.reactor.peer import Peer
+
+    original = Peer.reconfigure
+
+    def reconfigure(self: Any, fresh: Any = None) -> Any:
+        if fresh is not None and fresh.auto_discovery and fresh["local-address"] is None:
+            fresh["local-address"] = self.neighbor["local-address"]
+        return original(self, fresh)
+
+    Peer.reconfigure = reconfigure
+
+
 def mend() -> None:
     timers_do_not_jump()
     last_command_wins()
     reload_waits_for_living_peers_only()
     flush_is_not_a_refresh()
+    reload_keeps_the_local_address()
 
 
 def main() -> Any:

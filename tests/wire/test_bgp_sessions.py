@@ -85,6 +85,22 @@ def test_a_peer_is_added_changed_and_removed_without_touching_the_other_session(
     assert one.session()["connectionsDropped"] == 1  # by its own removal
 
 
+def test_a_session_that_lives_through_a_reload_takes_new_routes(lab: Lab) -> None:
+    """ExaBGP forgot the session's own address in the reload, and refused `next-hop self` from then on."""
+    one, two = lab.router(1), lab.router(2)
+    one.start()
+    lab.speaker.start()
+    agent = lab.speaker.agent()
+    agent.neighbors(one.neighbor())
+    agent.established(one.v4)
+    agent.neighbors(one.neighbor(), two.neighbor())  # where nobody listens
+    agent.until(lambda: two.v4 in agent.sessions, "the second session to be tried")
+    agent.want(routes(one.v4))
+    agent.settled(routes(one.v4))
+    wait_for(lambda: len(one.table()) == len(routes(one.v4)), "the routes on the router")
+    assert one.session()["connectionsDropped"] == 0
+
+
 def test_a_removed_peer_with_graceful_restart_loses_its_routes_at_once(lab: Lab) -> None:
     agent, one, two = two_routers(lab, graceful_restart=60)
     wants = routes(one["address"]) | routes(two["address"])
