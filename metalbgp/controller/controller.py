@@ -7,7 +7,7 @@ Both replicas keep their views warm, so that the one that takes over begins with
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from typing import Any
 
@@ -60,7 +60,7 @@ class Controller:
         self.claims = Claims(self.inventory)
         self.leading = False
         self._first_seen: dict[str, float] = {}
-        self._speakers: dict[str, str] = {}  # ready speaker pod → node
+        self._speakers: dict[str, decode.Pod] = {}  # those that are not being deleted, by namespace/name
         tell = Tell(emit, options.namespace)
         self.queue = WorkQueue(self._work)
         self.configurator = Configurator(
@@ -184,15 +184,15 @@ class Controller:
     def _on_pod(self, event: Any) -> None:
         match event:
             case Changed(key=key, new=pod):
-                if pod.ready and not pod.deleting and pod.node:
-                    self._speakers[key] = pod.node
+                if not pod.deleting and pod.node:
+                    self._speakers[key] = pod
                 else:
                     self._speakers.pop(key, None)
             case Removed(key=key):
                 self._speakers.pop(key, None)
             case _:
                 self._on_other(event)
-        self.touch(self.inventory.live(frozenset(self._speakers.values())))
+        self.touch(self.inventory.live(live_nodes(self._speakers.values())))
 
     def _on_other(self, event: Any) -> None:
         match event:
@@ -306,6 +306,16 @@ class Controller:
     @property
     def synced(self) -> bool:
         return all(reflector.synced for reflector, _ in self._reflectors) and self.configurator.synced
+
+
+def live_nodes(speakers: Iterable[decode.Pod]) -> frozenset[str]:
+    """Nodes with a ready speaker; when none is ready, those with any.
+
+    After an outage of the API server Kubernetes may call every Pod of every node not ready for half a minute.
+    That all speakers died at once is less likely, and believing it would take every L2 address off the wire.
+    """
+    pods = tuple(speakers)
+    return frozenset(pod.node for pod in pods if pod.ready) or frozenset(pod.node for pod in pods)
 
 
 def relevant_service(raw: Raw) -> Service | None:
