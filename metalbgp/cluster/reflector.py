@@ -35,6 +35,8 @@ from metalbgp.cluster.errors import (
     NotFound,
     Refused,
     Silent,
+    Timeout,
+    Unreachable,
     WatchFailed,
 )
 from metalbgp.cluster.resources import Resource
@@ -106,6 +108,9 @@ class _BareHead(Struct, gc=False):
 
 _decode_bookmark = msgspec.json.Decoder(_Head).decode
 _decode_head = msgspec.json.Decoder(_BareHead).decode
+AWAY = (
+    5.0  # seconds at most between two knocks at a server that refuses connections: a refusal costs it nothing
+)
 MISSING_KIND = 1.0  # seconds between two looks for a kind that the API server does not know (yet)
 _INITIAL_END = "k8s.io/initial-events-end"
 
@@ -185,14 +190,16 @@ class Reflector(Generic[T]):
         """Until cancelled. Only a bug (or an exception out of `handle`) ends it otherwise."""
         self._handle = handle
         while True:
-            extra = 0.0
+            extra, most = 0.0, float("inf")
             try:
                 await self._follow()
             except ClusterError as error:
                 extra = self._learn(error)
+                if isinstance(error, Unreachable) and not isinstance(error, Timeout):
+                    most = AWAY * (0.5 + self._random() / 2)
             if not self._resume:
                 extra = max(extra, self._spread * self._random())
-            await self._sleep(self._backoff.next() + extra)
+            await self._sleep(min(self._backoff.next(), most) + extra)
 
     def _learn(self, error: ClusterError) -> float:
         """Take the error in; returns the seconds to wait on top of the backoff."""

@@ -5,6 +5,7 @@ Out: `Product`: bare Services with hand-written EndpointSlices, pools, peers, ad
      kernel routes, VirtualIPs, NodeStates, events; the processes of a pod; `until`, which waits for a
      condition and says what was seen instead.
 Elsewhere: the lab itself is lab/cluster.py; who makes and cleans it is conftest.py.
+One file because every law on the lab is told in these verbs, and one hand is what makes them read alike.
 """
 
 from __future__ import annotations

@@ -378,9 +378,13 @@ async def test_a_server_that_is_away_is_trouble_with_words_and_grows_the_age(ser
         assert seen.reflector.age == 0.0
         now[0] = 160.0
         assert seen.reflector.age == 60.0
-        seen.naps.most = len(seen.naps.taken) + 3
+        before = len(seen.naps.taken)
+        seen.naps.most = before + 12
         await server.stop()
         await until(lambda: "WATCH services" in seen.reflector.trouble, lambda: seen.reflector.trouble)
+        await until(lambda: len(seen.naps.taken) >= before + 12, lambda: seen.naps.taken)
+        assert max(seen.naps.taken) <= 5.0  # a minute's outage must not cost half a minute more
+        assert seen.naps.taken[-1] > 1.0
         assert dict(seen.reflector.values) == {"default/a": "red", "default/b": "red"}
 
 
