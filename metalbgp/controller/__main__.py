@@ -8,10 +8,9 @@ import argparse
 import asyncio
 import os
 import secrets
-import signal
 import socket
 
-from metalbgp import logs, web
+from metalbgp import life, logs, web
 from metalbgp.cluster.access import find
 from metalbgp.cluster.client import Client
 from metalbgp.cluster.election import Elector
@@ -70,30 +69,15 @@ async def run(options: argparse.Namespace) -> None:
     servers = [await web.serve(options.health_probe_port, controller.metrics.registry, ready)]
     if options.port:
         servers.append(await web.serve(options.port, controller.metrics.registry, ready))
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
     work = [
         asyncio.create_task(controller.run(leads.get), name="controller"),
         asyncio.create_task(recorder.run(), name="events"),
     ]
-    election = asyncio.create_task(elector.run(), name="election")
-    stopping = asyncio.create_task(stop.wait())
+    election = [asyncio.create_task(elector.run(), name="election")]
     logs.log("started", namespace=options.namespace, identity=elector.identity)
-    await asyncio.wait([*work, election, stopping], return_when=asyncio.FIRST_COMPLETED)
-    failed = [task for task in (*work, election) if task.done() and not task.cancelled()]
+    await life.lived([*work, *election])
     # Writers first, then the Lease: nobody of ours writes once another may lead.
-    for group in (work, [election]):
-        for task in group:
-            task.cancel()
-        await asyncio.gather(*group, return_exceptions=True)
-    for server in servers:
-        await server.cleanup()
-    await client.close()
-    logs.log("stopped")
-    for task in failed:
-        task.result()
+    await life.finish(work, election, servers=servers, client=client)
 
 
 def main() -> None:

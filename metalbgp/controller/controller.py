@@ -18,7 +18,7 @@ from metalbgp.allocate.claims import adopt
 from metalbgp.allocate.taken import use_of
 from metalbgp.cluster import decode
 from metalbgp.cluster.client import Client
-from metalbgp.cluster.reflector import Broken, Changed, HeldBack, Reflector, Removed, Synced
+from metalbgp.cluster.reflector import Changed, Reflector, Removed
 from metalbgp.cluster.resources import (
     ENDPOINT_SLICES,
     NAMESPACES,
@@ -28,6 +28,7 @@ from metalbgp.cluster.resources import (
     VIRTUAL_IPS,
     Resource,
 )
+from metalbgp.cluster.trouble import tell_trouble
 from metalbgp.config import virtualip
 from metalbgp.controller.claims import Claims
 from metalbgp.controller.configure import Configurator
@@ -131,7 +132,7 @@ class Controller:
                 self._first_seen.pop(key, None)
                 self.touch(self.inventory.drop_service(key))
             case _:
-                self._on_other(event)
+                tell_trouble(event, self.metrics.update_errors)
 
     def _on_slice(self, event: Any) -> None:
         match event:
@@ -140,7 +141,7 @@ class Controller:
             case Removed(key=key):
                 self.touch(self.inventory.drop_slice(key))
             case _:
-                self._on_other(event)
+                tell_trouble(event, self.metrics.update_errors)
 
     def _on_node(self, event: Any) -> None:
         match event:
@@ -149,7 +150,7 @@ class Controller:
             case Removed(key=key):
                 self.touch(self.inventory.drop_node(key))
             case _:
-                self._on_other(event)
+                tell_trouble(event, self.metrics.update_errors)
 
     def _on_namespace(self, event: Any) -> None:
         match event:
@@ -158,7 +159,7 @@ class Controller:
             case Removed(key=key):
                 self.touch(self.inventory.drop_namespace(key))
             case _:
-                self._on_other(event)
+                tell_trouble(event, self.metrics.update_errors)
 
     def _on_claim(self, event: Any) -> None:
         match event:
@@ -171,7 +172,7 @@ class Controller:
                     self._keep_for_holders(vip)
                 self.touch(touched)
             case _:
-                self._on_other(event)
+                tell_trouble(event, self.metrics.update_errors)
 
     def _keep_for_holders(self, vip: VirtualIP) -> None:
         """Deleted by other hands: only the living Services that it names may claim its address again."""
@@ -191,18 +192,8 @@ class Controller:
             case Removed(key=key):
                 self._speakers.pop(key, None)
             case _:
-                self._on_other(event)
+                tell_trouble(event, self.metrics.update_errors)
         self.touch(self.inventory.live(live_nodes(self._speakers.values())))
-
-    def _on_other(self, event: Any) -> None:
-        match event:
-            case Broken(key=key, error=error):
-                self.metrics.update_errors.inc()
-                logs.error("unreadable-object", key=key, error=error)
-            case HeldBack(missing=missing, known=known, delay=delay):
-                logs.error("list-held-back", missing=missing, known=known, again_in=delay)
-            case Synced():
-                pass
 
     # ------------------------------------------------------------------ work
 

@@ -9,7 +9,6 @@ Elsewhere: what is announced is loop.py; the parent (parent.py) starts this proc
 import argparse
 import asyncio
 import os
-import signal
 import socket
 import time
 from collections.abc import Mapping
@@ -18,7 +17,7 @@ from pathlib import Path
 
 import msgspec
 
-from metalbgp import logs, web
+from metalbgp import life, logs, web
 from metalbgp.cluster.access import find
 from metalbgp.cluster.client import Client
 from metalbgp.cluster.errors import ClusterError, Forbidden, NotFound, Unauthorized
@@ -96,32 +95,18 @@ async def run(options: argparse.Namespace) -> None:
     servers = [await web.serve(options.health_probe_port, registry, agent.ready, "127.0.0.1")]
     if options.port:
         servers.append(await web.serve(options.port, registry, agent.ready, refresh=agent.ask_reflex))
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
     work = [
         asyncio.create_task(agent.run(), name="agent"),
         asyncio.create_task(recorder.run(), name="events"),
         asyncio.create_task(status.run(agent.changed), name="status"),
     ]
-    stopping = asyncio.create_task(stop.wait())
     logs.log("started", node=options.node_name, namespace=options.namespace)
-    await asyncio.wait([*work, stopping], return_when=asyncio.FIRST_COMPLETED)
-    failed = [task for task in work if task.done() and not task.cancelled()]
+    asked = await life.lived(work)
     here = agent.announcer.node.labels if agent.announcer.node is not None else None
-    if stop.is_set() and await must_drain(client, options, here):
+    if asked and await must_drain(client, options, here):
         logs.log("draining", why="the DaemonSet no longer wants a speaker here")
         agent.link.drain()
-    for task in work:
-        task.cancel()
-    await asyncio.gather(*work, return_exceptions=True)
-    for server in servers:
-        await server.cleanup()
-    await client.close()
-    logs.log("stopped")
-    for task in failed:
-        task.result()
+    await life.finish(work, servers=servers, client=client)
 
 
 def intents(agent: Agent) -> Mapping[Intent, Detail]:

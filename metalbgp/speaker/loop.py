@@ -23,8 +23,9 @@ from msgspec import Raw, Struct
 from metalbgp import logs
 from metalbgp.cluster import decode
 from metalbgp.cluster.client import Client
-from metalbgp.cluster.reflector import Broken, Changed, HeldBack, Reflector, Removed
+from metalbgp.cluster.reflector import Changed, Reflector, Removed
 from metalbgp.cluster.resources import NODES, SECRETS, SPEAKER_CONFIGURATIONS, VIRTUAL_IPS
+from metalbgp.cluster.trouble import tell_trouble
 from metalbgp.config import compiled, virtualip
 from metalbgp.model.virtualips import VirtualIP
 from metalbgp.reflex.client import ReflexClient
@@ -108,7 +109,7 @@ class Agent:
             case Removed(old=vip) if vip is not None:
                 self._vanished(vip)
             case _:
-                self._on_other(event)
+                tell_trouble(event, self.metrics.update_errors)
 
     def _vanished(self, vip: VirtualIP) -> None:
         """Withdraw at once what was released; wait a moment where nothing announced the end."""
@@ -133,7 +134,7 @@ class Agent:
             case Removed():
                 logs.warn("configuration-deleted", keeps="the last one")
             case _:
-                self._on_other(event)
+                tell_trouble(event, self.metrics.update_errors)
 
     def _on_node(self, event: Any) -> None:
         match event:
@@ -143,7 +144,7 @@ class Agent:
             case Removed():
                 logs.warn("node-deleted", keeps="the last one")
             case _:
-                self._on_other(event)
+                tell_trouble(event, self.metrics.update_errors)
 
     def _on_secret(self, event: Any) -> None:
         match event:
@@ -152,17 +153,7 @@ class Agent:
             case Removed():
                 logs.warn("secret-deleted", keeps="the last passwords")
             case _:
-                self._on_other(event)
-
-    def _on_other(self, event: Any) -> None:
-        match event:
-            case Broken(key=key, error=error):
-                self.metrics.update_errors.inc()
-                logs.error("unreadable-object", key=key, error=error)
-            case HeldBack(missing=missing, known=known, delay=delay):
-                logs.error("list-held-back", missing=missing, known=known, again_in=delay)
-            case _:
-                pass
+                tell_trouble(event, self.metrics.update_errors)
 
     # ------------------------------------------------------------------ telling
 
