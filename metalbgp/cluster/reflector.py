@@ -160,6 +160,7 @@ class Reflector(Generic[T]):
         self._resume = ""  # where to go on watching; "": list
         self._by_pages = False  # the server refused a watch list
         self._heard = False  # something came over the latest connection
+        self._away = False  # it did not answer at all the last time
         self._believe = False  # the next list is taken as it is
         self._alive_at: float | None = None
         self._synced = asyncio.Event()
@@ -195,6 +196,9 @@ class Reflector(Generic[T]):
                 await self._follow()
             except ClusterError as error:
                 extra = self._learn(error)
+                away, self._away = self._away, isinstance(error, Unreachable)
+                if away and not self._away:  # it is back; that it knows our version no more, or not yet, is
+                    self._backoff.reset()  # normal then and no reason to wait as long as for a dead one
                 if isinstance(error, Unreachable) and not isinstance(error, Timeout):
                     most = AWAY * (0.5 + self._random() / 2)
             if not self._resume:

@@ -388,6 +388,19 @@ async def test_a_server_that_is_away_is_trouble_with_words_and_grows_the_age(ser
         assert dict(seen.reflector.values) == {"default/a": "red", "default/b": "red"}
 
 
+@pytest.mark.parametrize(
+    "answer", [refuse(410, "Expired"), refuse(429, "TooManyRequests", "storage is (re)initializing")]
+)
+async def test_a_server_that_is_back_is_not_waited_for_like_a_dead_one(server: Server, answer: Act) -> None:
+    """After a restart the first answer is often 410 or 429: the second try must come soon."""
+    naps = Naps(most=8)
+    script = (watch(*LIST), *[watch(then="reset")] * 5, answer, watch(*LIST, then="hang"))
+    async with view(server, *script, sleep=naps) as seen:
+        await seen.asks(8)
+        assert naps.taken[5] > 1.0
+        assert naps.taken[6] == 0.05
+
+
 async def test_a_missing_crd_is_trouble_until_it_is_applied(server: Server) -> None:
     missing = refuse(404, "NotFound", "page not found")
     async with view(server, missing, missing, watch(*LIST, then="hang")) as seen:
