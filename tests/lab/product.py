@@ -323,6 +323,17 @@ class Product:
         lease = self.find(f"/apis/coordination.k8s.io/v1/namespaces/{SYSTEM}/leases/metalbgp-controller")
         return str(((lease or {}).get("spec", {}).get("holderIdentity") or "").rpartition("_")[0])
 
+    @contextmanager
+    def without_controller(self) -> Iterator[None]:
+        """A stretch of time in which nobody decides."""
+        scale = ("scale", "-n", SYSTEM, "deployment/controller")
+        self.lab.kubectl(*scale, "--replicas=0")
+        try:
+            until("no controller runs", lambda: self.list_pods("controller"), lambda pods: not pods, 40)
+            yield
+        finally:
+            self.lab.kubectl(*scale, "--replicas=2")
+
     def logs(self, pod: str, lines: int = -1, *, previous: bool = False) -> str:
         words = ["logs", "-n", SYSTEM, pod, f"--tail={lines}", *(["--previous"] if previous else [])]
         return self.lab.kubectl(*words, check=False)

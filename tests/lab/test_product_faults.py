@@ -10,7 +10,6 @@ import json
 import random
 import re
 import threading
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final
 
@@ -276,25 +275,3 @@ def _kill(product: Product, pod: dict[str, Any]) -> int:
     kill(pid)
     assert not alive(pid) or processes_of(pod)
     return pid
-
-
-def test_a_service_deleted_while_no_controller_runs_is_released_when_one_returns(product: Product) -> None:
-    product.bgp()
-    product.service("gone")
-    product.service("stays")
-    gone, stays = product.address("gone"), product.address("stays")
-    product.routed(gone)
-    product.routed(stays)
-    scale: Callable[[int], str] = lambda count: product.lab.kubectl(  # noqa: E731  # used twice, one line
-        "scale", "-n", SYSTEM, "deployment/controller", f"--replicas={count}"
-    )
-    with product.never_lost(stays):
-        scale(0)
-        try:
-            until("no controller runs", lambda: product.list_pods("controller"), lambda pods: not pods, 40)
-            product.lab.kubectl("delete", "service", "gone")
-            assert product.hops(gone)  # nobody decides now
-        finally:
-            scale(2)
-        product.routed(gone, on=(), limit=60)
-        until("its claim is gone", product.vips, lambda vips: set(vips) == {stays})
