@@ -70,7 +70,7 @@ async def leading(client: Client) -> AsyncIterator[None]:
     """A controller that is sure to lead, until the block ends: then it ends where it stands."""
     leads: asyncio.Queue[bool] = asyncio.Queue()
     leads.put_nowait(True)
-    one = Controller(client, client, lambda *_: None, Options(namespace=SYSTEM, installation=SYSTEM))
+    one = Controller(client, client, lambda *_: None, Options(namespace=SYSTEM, installation=PLACE))
     task = asyncio.create_task(one.run(leads.get))
     try:
         yield

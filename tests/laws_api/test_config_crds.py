@@ -214,10 +214,10 @@ def test_our_own_objects_come_back_as_they_were_written(server: ApiServer) -> No
     state = nodestate.encode(REPORT, SYSTEM, SYSTEM)
     back = server.kubectl(as_user("speaker"), "create", "-f", "-", *out, stdin=made(state))
     assert nodestate.decode(back.encode()) == REPORT
-    lines = server.kubectl("get", "vips").splitlines()
+    lines = server.kubectl("get", "vips", "10.9.0.1").splitlines()
     assert lines[1].split()[:6] == ["10.9.0.1", "10.9.0.1", "p", "bound", "web/nginx", "n1"]
     assert "1/1" in server.kubectl("get", "nodestates", "-n", SYSTEM)
-    assert server.kubectl("get", "spkconf", "-n", SYSTEM).splitlines()[1].split()[:2] == [SYSTEM, "3"]
+    assert server.kubectl("get", "spkconf", SYSTEM, "-n", SYSTEM).splitlines()[1].split()[:2] == [SYSTEM, "3"]
 
 
 def test_a_patch_of_ours_is_a_compare_and_swap(server: ApiServer) -> None:

@@ -67,7 +67,7 @@ def claimed(server: ApiServer) -> dict[str, str]:
 async def test_two_controllers_both_sure_to_lead_never_give_one_address_twice(server: ApiServer) -> None:
     leads: list[asyncio.Queue[bool]] = [asyncio.Queue(), asyncio.Queue()]
     async with Client(server.access("controller")) as client:
-        options = Options(namespace=SYSTEM, installation=SYSTEM)
+        options = Options(namespace=SYSTEM, installation=PLACE)
         ones = [Controller(client, client, lambda *_: None, options) for _ in leads]
         tasks = [asyncio.create_task(one.run(queue.get)) for one, queue in zip(ones, leads, strict=True)]
         try:
