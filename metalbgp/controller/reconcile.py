@@ -9,6 +9,7 @@ Elsewhere: which address is allocate/; what is announced is plan/; who calls is 
 import asyncio
 from collections.abc import Callable, Mapping
 
+import msgspec
 from msgspec import structs
 
 from metalbgp import logs
@@ -24,6 +25,7 @@ from metalbgp.controller.writes import Writes
 from metalbgp.inventory.inventory import Inventory
 from metalbgp.inventory.touched import Touched
 from metalbgp.model.configuration import Pool
+from metalbgp.model.reasons import ClaimTooLarge
 from metalbgp.model.services import Service
 from metalbgp.model.virtualips import Holder, VirtualIP
 from metalbgp.plan.plan import plan, virtual_ip
@@ -32,7 +34,16 @@ from metalbgp.plan.scene import Scene
 
 QUIET = 1.0  # seconds between "announced nowhere" and the deletion: speakers withdraw within milliseconds
 FOREIGN = 60.0  # seconds before an address that is not ours to watch is tried again
+LARGEST = 256 << 10  # bytes of a VirtualIP (contracts.md)
 TRIES = 64  # addresses in a row that others hold without our knowing, before we wait for the watch
+
+
+class TooLarge(Exception):
+    """The VirtualIP would be refused by its own limit; the Service is told, and nobody else is disturbed."""
+
+    def __init__(self, service: Service, reason: ClaimTooLarge) -> None:
+        super().__init__(reason.explain())
+        self.service, self.reason = service, reason
 
 
 class Reconciler:
@@ -69,6 +80,11 @@ class Reconciler:
                 await self._give_up(key, service)
             else:
                 await self._serve(service)
+        except TooLarge as error:
+            try:
+                await self._refuse(error.service, Refusal(error.reason))
+            except ClusterError as failed:
+                return Retry(why=str(failed))
         except Conflict as error:
             return Retry(why=str(error))
         except ClusterError as error:
@@ -219,7 +235,11 @@ class Reconciler:
             raise Conflict(f"IPAddressPool {answer.pool}", "it went while its address was claimed")
         holders = {} if known is None or known.phase != "bound" else dict(known.holders)
         holders[service.key] = plan(service, inventory.endpoints(service.key), pool, inventory.configuration)
-        return self._planned(address, pool, holders, known, {service.key: answer.addresses[0]})
+        wanted = self._planned(address, pool, holders, known, {service.key: answer.addresses[0]})
+        size = len(msgspec.json.encode(wanted))
+        if size > LARGEST:
+            raise TooLarge(service, ClaimTooLarge(address=address, size=size, limit=LARGEST))
+        return wanted
 
     def _planned(
         self,

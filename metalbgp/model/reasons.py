@@ -166,6 +166,23 @@ class NoPoolFits(Reason, frozen=True):
         return "no pool can serve it: " + "; ".join(words for _, words in self.pools)
 
 
+class ClaimTooLarge(Reason, frozen=True):
+    """A VirtualIP is read by every speaker and kept in etcd: it has a limit of its own (contracts.md)."""
+
+    address: str
+    size: int  # bytes
+    limit: int
+
+    def explain(self) -> str:
+        return (
+            f"the VirtualIP of {self.address} would have {self.size:,} bytes, {self.limit:,} are the limit: "
+            "too many Services share the address, or too many nodes host their endpoints"
+        )
+
+    def remedy(self) -> str:
+        return "let fewer Services share one address, or use externalTrafficPolicy: Cluster"
+
+
 # ------------------------------------------------------------------ why this address
 
 
@@ -403,6 +420,7 @@ NoAddress = (
     | FamilyMismatch
     | NoDualStackPool
     | NoPoolFits
+    | ClaimTooLarge
 )
 WhyAddress = Kept | FirstFree | Requested
 NotAnnounced = (

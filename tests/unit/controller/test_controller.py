@@ -378,3 +378,26 @@ def test_that_all_speakers_died_at_once_is_not_believed() -> None:
     assert live_nodes(pods) == {"n1", "n2"}
     assert live_nodes([replace(pod, ready=False) for pod in pods]) == {"n1", "n2", "n3"}
     assert live_nodes([]) == frozenset()
+
+
+async def test_a_claim_over_its_limit_is_refused_with_its_reason_and_disturbs_nobody(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(reconcile, "LARGEST", 700)
+    world = World()
+    world.pool("production", "198.51.100.0/24")
+    async with running(world):
+        world.service("small")
+        await until(lambda: bool(world.addresses("small")))
+        world.service("large")
+        found = world.api.objects["services", "web", "large"]
+        ports = [{"port": number, "protocol": "TCP"} for number in range(1000, 1200)]
+        world.api.put(SERVICES, "large", {**found, "spec": {**found["spec"], "ports": ports}}, "web")
+        await until(lambda: any("ClaimTooLarge" in words for _, _, words in world.told))
+        await until(lambda: world.addresses("large") == [])
+        world.service("later")
+        await until(lambda: bool(world.addresses("later")))
+        assert world.addresses("small") == ["198.51.100.0"]
+        told = next(words for name, _, words in world.told if name == "large" and "ClaimTooLarge" in words)
+        assert "700 are the limit" in told
+        assert "Remedy" in told
