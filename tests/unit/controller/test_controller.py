@@ -1,4 +1,7 @@
-"""The whole controller over an API server in memory: what is written in which order, and what faults do."""
+"""The whole controller over an API server in memory: what is written in which order, and what faults do.
+
+One file because every law here is told with the same small world, and reads beside its neighbours.
+"""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
