@@ -129,7 +129,7 @@ def test_no_process_of_the_speaker_may_more_than_it_needs(product: Product) -> N
     mounts = Path(f"/proc/{pids['parent']}/mounts").read_text().splitlines()
     root = next(line.split() for line in mounts if line.split()[1] == "/")
     assert "ro" in root[3].split(",")
-    files = Path(f"/proc/{pids['parent']}/root/run/metalbgp")
+    files = Path("/proc", str(pids["parent"]), "root", "run", "metalbgp")
     modes = {path.name: oct(path.stat().st_mode & 0o777) for path in files.iterdir()}
     assert {"parent.sock", "exabgp.sock", "reflex.sock", "exabgp.conf"} <= modes.keys()
     assert set(modes.values()) == {"0o600"}, modes
