@@ -67,7 +67,8 @@ class Reload:
     @property
     def leaving(self) -> set[str]:
         """Peers whose routes go before the file forgets them (graceful restart would keep them)."""
-        return set(self.running) - set(self.target) if self.phase == "quiet" else set()
+        begins = self.phase == "idle" and self.target not in (self.running, self._rejected)
+        return set(self.running) - set(self.target) if begins or self.phase == "quiet" else set()
 
     def want(self, neighbors: dict[str, Neighbor]) -> None:
         self.target = neighbors
