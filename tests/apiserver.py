@@ -191,7 +191,7 @@ class ApiServer:
             request = urllib.request.Request(  # noqa: S310 - https, to ourselves
                 self.url + "/readyz", headers={"Authorization": f"Bearer {_token('admin')}"}
             )
-            with urllib.request.urlopen(request, context=context, timeout=2) as answer:  # noqa: S310
+            with urllib.request.urlopen(request, context=context, timeout=2) as answer:  # noqa: S310 - the same
                 return bool(answer.status == 200)
         except OSError:
             return False

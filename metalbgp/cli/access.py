@@ -36,12 +36,12 @@ from metalbgp.cluster.resources import (
 )
 from metalbgp.config import compiled, nodestate, virtualip
 from metalbgp.model.configuration import Configuration
+from metalbgp.model.names import LEASE
 from metalbgp.model.report import NodeReport
 from metalbgp.model.services import EndpointSlice, Namespace, Node, Service
 from metalbgp.model.virtualips import VirtualIP
 
 DEPLOYMENTS = Resource("apps", "v1", "deployments", "Deployment")
-LEASE = "metalbgp-controller"
 OURS = ("metallb.io", "metalbgp.io")
 LABEL = "app=metallb"
 Value = TypeVar("Value")

@@ -13,7 +13,7 @@ from typing import Any, Final
 import msgspec
 from msgspec import Struct
 
-from metalbgp.cli.access import DEPLOYMENTS, LEASE, Cluster
+from metalbgp.cli.access import DEPLOYMENTS, Cluster
 from metalbgp.cli.errors import Absent, NotAllowed
 from metalbgp.cli.render import many
 from metalbgp.cluster.decode import meta
@@ -39,10 +39,9 @@ from metalbgp.cluster.resources import (
     VIRTUAL_IPS,
     Resource,
 )
+from metalbgp.model.names import INSTALLATION, LEASE, SPEAKER_SECRET
 
 PART: Final = "app.kubernetes.io/part-of=metalbgp"
-INSTALLATION: Final = "metalbgp.io/installation"
-SECRET: Final = "metalbgp-speaker"  # noqa: S105 - its name; the passwords copied into it are why it goes
 RBAC: Final = "rbac.authorization.k8s.io"
 ADMISSION: Final = "admissionregistration.k8s.io"
 POLICIES: Final = (
@@ -116,7 +115,9 @@ async def survey(cluster: Cluster) -> Survey:
     for resource in (SPEAKER_CONFIGURATIONS, NODE_STATES, *STATUSES, *USERS):
         names[resource.plural] = _names(await names_of(resource, here))
     names[LEASES.plural] = tuple(name for name in _names(await names_of(LEASES, here)) if name == LEASE)
-    names[SECRETS.plural] = tuple(name for name in _names(await names_of(SECRETS, here)) if name == SECRET)
+    names[SECRETS.plural] = tuple(
+        name for name in _names(await names_of(SECRETS, here)) if name == SPEAKER_SECRET
+    )
     kinds = _names(await names_of(CRDS, ""))
     names[CRDS.plural] = tuple(one for one in kinds if one.endswith((".metallb.io", ".metalbgp.io")))
     claimed = await _claimed(cluster, here)

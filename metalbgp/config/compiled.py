@@ -20,10 +20,10 @@ from metalbgp.config import jsonpatch
 from metalbgp.config.written import Special, values, written
 from metalbgp.model.addresses import range_from_text
 from metalbgp.model.configuration import Configuration
+from metalbgp.model.names import INSTALLATION
 
 API_VERSION: Final = "metalbgp.io/v1alpha1"
 KIND: Final = "SpeakerConfiguration"
-INSTALLATION: Final = "metalbgp.io/installation"
 
 
 class Stored(Struct, frozen=True):

@@ -15,11 +15,11 @@ from msgspec import Raw, Struct
 from msgspec.structs import replace
 
 from metalbgp.config.written import values, written
+from metalbgp.model.names import INSTALLATION
 from metalbgp.model.report import NodeReport
 
 API_VERSION: Final = "metalbgp.io/v1alpha1"
 KIND: Final = "NodeState"
-INSTALLATION: Final = "metalbgp.io/installation"
 LIMIT: Final = 60 * 1024  # bytes of JSON; with metadata the object stays under 64 KiB (contracts.md)
 
 

@@ -9,12 +9,13 @@ from typing import Final
 
 from msgspec import Struct
 
+from metalbgp.model.names import FROM_POOL
+
 PREFIX: Final = "metallb.io/"
 DEPRECATED: Final = "metallb.universe.tf/"
 POOL: Final = "address-pool"
 ADDRESSES: Final = "loadBalancerIPs"
 SHARING: Final = "allow-shared-ip"
-FROM_POOL: Final = "metallb.io/ip-allocated-from-pool"  # the one that we write
 
 
 class ServiceRequest(Struct, frozen=True, gc=False):

@@ -17,11 +17,11 @@ from msgspec import Raw, Struct
 
 from metalbgp.config import jsonpatch
 from metalbgp.model.addresses import AddressError, address_of_claim, canonical, claim_name
+from metalbgp.model.names import INSTALLATION
 from metalbgp.model.virtualips import Holder, Phase, VirtualIP
 
 API_VERSION: Final = "metalbgp.io/v1alpha1"
 KIND: Final = "VirtualIP"
-INSTALLATION: Final = "metalbgp.io/installation"
 PHASE: Final = "metalbgp.io/phase"
 
 

@@ -17,8 +17,7 @@ from metalbgp.cluster.election import Elector
 from metalbgp.cluster.events import EventRecorder
 from metalbgp.cluster.names import own_namespace
 from metalbgp.controller.controller import Controller, Options
-
-LEASE = "metalbgp-controller"
+from metalbgp.model.names import LEASE
 
 
 def parse(arguments: list[str] | None = None) -> argparse.Namespace:

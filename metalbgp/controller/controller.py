@@ -39,6 +39,7 @@ from metalbgp.controller.tell import Emit, Tell
 from metalbgp.controller.writes import Writes
 from metalbgp.inventory.inventory import Inventory
 from metalbgp.inventory.touched import Touched
+from metalbgp.model.names import INSTALLATION
 from metalbgp.model.services import Service
 from metalbgp.model.virtualips import VirtualIP
 
@@ -109,7 +110,7 @@ class Controller:
                 VIRTUAL_IPS,
                 virtualip.decode,
                 self._on_claim,
-                label_selector=f"metalbgp.io/installation={options.installation}",
+                label_selector=f"{INSTALLATION}={options.installation}",
             ),
             view(
                 PODS,

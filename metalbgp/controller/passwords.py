@@ -10,7 +10,7 @@ end, and an object that is wrong takes nothing away (contracts.md, last good).
 
 import base64
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, Final
+from typing import Any
 
 from metalbgp import logs
 from metalbgp.cluster import decode
@@ -20,8 +20,7 @@ from metalbgp.cluster.reflector import Changed, Reflector, Removed
 from metalbgp.cluster.resources import SECRETS
 from metalbgp.config import objects
 from metalbgp.model.configuration import Peer
-
-SECRET: Final = "metalbgp-speaker"  # noqa: S105  # a name
+from metalbgp.model.names import SPEAKER_SECRET
 
 
 class Passwords:
@@ -34,7 +33,7 @@ class Passwords:
         )
         self.views: tuple[tuple[Reflector[Any], Callable[[Any], None]], ...] = (
             (self._view("type=kubernetes.io/basic-auth"), self._on_secret),
-            (self._view(f"metadata.name={SECRET}"), self._on_own),
+            (self._view(f"metadata.name={SPEAKER_SECRET}"), self._on_own),
         )
 
     def _view(self, fields: str) -> Reflector[decode.Secret]:
@@ -68,7 +67,9 @@ class Passwords:
     async def read(self) -> None:
         """What stands there now, when this replica begins to lead."""
         try:
-            self._held = dict(decode.secret(await self._client.get(SECRETS, SECRET, self._namespace)).data)
+            self._held = dict(
+                decode.secret(await self._client.get(SECRETS, SPEAKER_SECRET, self._namespace)).data
+            )
         except NotFound:
             self._held = None
 
@@ -81,9 +82,9 @@ class Passwords:
             return
         data: dict[str, str | None] = dict.fromkeys((self._held or {}).keys() - wanted.keys())
         data |= {key: base64.b64encode(word).decode() for key, word in wanted.items()}
-        body = {"metadata": {"name": SECRET}, "type": "Opaque", "data": data}
+        body = {"metadata": {"name": SPEAKER_SECRET}, "type": "Opaque", "data": data}
         try:
-            await self._fenced.patch(SECRETS, SECRET, body, self._namespace)
+            await self._fenced.patch(SECRETS, SPEAKER_SECRET, body, self._namespace)
         except NotFound:
             await self._fenced.create(SECRETS, body, self._namespace)
         self._held = wanted

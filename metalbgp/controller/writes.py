@@ -14,10 +14,9 @@ from metalbgp.cluster.resources import SERVICES, VIRTUAL_IPS
 from metalbgp.config import virtualip
 from metalbgp.controller.metrics import ControllerMetrics
 from metalbgp.model.addresses import claim_name
+from metalbgp.model.names import FROM_POOL
 from metalbgp.model.services import Service
 from metalbgp.model.virtualips import VirtualIP
-
-POOL_ANNOTATION = "metallb.io/ip-allocated-from-pool"
 
 
 class Writes:
@@ -84,7 +83,7 @@ class Writes:
         ):
             return False
         body: dict[str, Any] = {
-            "metadata": {"annotations": {POOL_ANNOTATION: pool}},
+            "metadata": {"annotations": {FROM_POOL: pool}},
             "status": {"loadBalancer": {"ingress": [{"ip": address} for address in addresses] or None}},
         }
         try:

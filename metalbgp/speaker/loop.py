@@ -27,6 +27,7 @@ from metalbgp.cluster.reflector import Changed, Reflector, Removed
 from metalbgp.cluster.resources import NODES, SECRETS, SPEAKER_CONFIGURATIONS, VIRTUAL_IPS
 from metalbgp.cluster.trouble import tell_trouble
 from metalbgp.config import compiled, virtualip
+from metalbgp.model.names import INSTALLATION, SPEAKER_SECRET
 from metalbgp.model.virtualips import VirtualIP
 from metalbgp.reflex.client import ReflexClient
 from metalbgp.speaker.announcer import Announcer, Changes
@@ -35,7 +36,6 @@ from metalbgp.speaker.metrics import SpeakerMetrics
 from metalbgp.speaker.record import PROBLEM_AGE, Record
 from metalbgp.speaker.snapshot import Snapshots
 
-SECRET = "metalbgp-speaker"  # noqa: S105  # the name of the Secret that the controller fills, not its words
 DOUBT = 5.0  # seconds to keep announcing an address whose claim vanished without having been released
 PATIENCE = 5.0  # seconds for the API server to answer before the snapshot of the last run is used
 
@@ -62,7 +62,7 @@ class Agent:
         self._snapshots = Snapshots(options.run_dir / "snapshot.json")
         self._doubtful: dict[str, asyncio.TimerHandle] = {}
         self._asked: dict[tuple[str, str], float] = {}  # route → when its change was asked for
-        mine = f"metalbgp.io/installation={options.installation}"
+        mine = f"{INSTALLATION}={options.installation}"
         self.vips: Reflector[VirtualIP] = Reflector(
             client,
             VIRTUAL_IPS,
@@ -92,7 +92,7 @@ class Agent:
                     SECRETS,
                     passwords,
                     namespace=options.namespace,
-                    field_selector=f"metadata.name={SECRET}",
+                    field_selector=f"metadata.name={SPEAKER_SECRET}",
                 ),
                 self._on_secret,
             ),

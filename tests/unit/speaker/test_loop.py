@@ -54,8 +54,8 @@ class World:
         self.told: dict[tuple[str, str], Any] = {}
         self.said: list[str] = []
         self.agent.link.want = self._want  # type: ignore[method-assign]  # the wire is parent.py's
-        self.agent.link.neighbors = lambda _: self.said.append("neighbors")  # type: ignore[method-assign]
-        self.agent.link.synced = lambda: self.said.append("synced")  # type: ignore[method-assign]
+        self.agent.link.neighbors = lambda _: self.said.append("neighbors")  # type: ignore[method-assign]  # a listener
+        self.agent.link.synced = lambda: self.said.append("synced")  # type: ignore[method-assign]  # a listener
 
     def _want(self, wants: Any) -> None:
         for peer, prefix, attributes in wants:
