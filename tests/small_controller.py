@@ -61,8 +61,9 @@ class SmallController:
 
     def ask(self, one: Service) -> Allocation | Refusal:
         held = self.inventory.held(one.key)
-        pools = self.inventory.configuration.pools
-        return allocate(request_of(one, held), pools, self.taken, self.inventory.namespaces)
+        return allocate(
+            request_of(one, held), self.inventory.configuration, self.taken, self.inventory.namespaces
+        )
 
     def desired(self, address: str, known: VirtualIP | None, joining: Service | None = None) -> VirtualIP:
         home = self.inventory.configuration.pool_of(address)

@@ -1,6 +1,6 @@
 """Choose addresses for one Service, keeping those it already holds.
 
-In:  a Request, the pools, what is taken, the namespaces' labels, addresses the API server just refused.
+In:  a Request, the configuration, what is taken, the namespaces' labels, addresses the API server just refused.
 Out: Allocation with its provenance, or Refusal with the reason; nothing is changed here.
 Elsewhere: reading the request is request.py; searching inside a pool is search.py; a 409 is claims.py.
 
@@ -18,7 +18,7 @@ from metalbgp.allocate.search import first_usable, is_avoided
 from metalbgp.allocate.taken import Taken
 from metalbgp.model.addresses import Family, family
 from metalbgp.model.allocation import Allocation, Refusal
-from metalbgp.model.configuration import Pool
+from metalbgp.model.configuration import Configuration, Pool
 from metalbgp.model.reasons import (
     AddressAvoided,
     AddressNotInPool,
@@ -47,7 +47,7 @@ class _Case(Struct, frozen=True):
     """One question with all that it is judged by."""
 
     request: Request
-    pools: Sequence[Pool]
+    configuration: Configuration
     taken: Taken
     labels: Mapping[str, str]  # of the Service's namespace
     refused: frozenset[str]
@@ -55,18 +55,23 @@ class _Case(Struct, frozen=True):
     def search(self, pool: Pool, version: Family) -> str | None:
         return first_usable(pool, version, self.request.use, self.taken, self.refused)
 
+    @property
+    def pools(self) -> tuple[Pool, ...]:
+        return self.configuration.pools
+
     def pool_of(self, address: str) -> Pool | None:
-        return next((pool for pool in self.pools if address in pool), None)
+        return self.configuration.pool_of(address)
 
 
 def allocate(
     request: Request,
-    pools: Sequence[Pool],
+    configuration: Configuration,
     taken: Taken,
     namespaces: Mapping[str, Namespace],
     refused: frozenset[str] = frozenset(),
 ) -> Allocation | Refusal:
     """`refused`: addresses that the API server just refused to us; the next call takes the next one."""
+    pools = configuration.pools
     if not pools:
         return Refusal(NoPools())
     if request.wrong is not None:
@@ -75,7 +80,7 @@ def allocate(
         return Refusal(_unknown_pool(request, pools))
 
     labels = namespaces[request.namespace].labels if request.namespace in namespaces else {}
-    case = _Case(request, pools, taken, labels, refused)
+    case = _Case(request, configuration, taken, labels, refused)
     kept = _keep(case)
     if kept is not None:
         return kept

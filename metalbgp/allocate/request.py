@@ -11,6 +11,7 @@ from msgspec import Struct
 
 from metalbgp.allocate.taken import Use, use_of
 from metalbgp.model.addresses import AddressError, Family, canonical, family
+from metalbgp.model.configuration import Reservation
 from metalbgp.model.reasons import BadRequest, FamilyMismatch, NoAddress, NoClusterIP
 from metalbgp.model.services import Service
 
@@ -29,6 +30,7 @@ class Request(Struct, frozen=True):
     addresses: tuple[str, ...] = ()  # asked for, IPv4 first
     addresses_field: str = ""
     held: tuple[str, ...] = ()  # claims first, then status; what it shall keep if anything allows
+    reserved: tuple[str, ...] = ()  # addresses of the AddressReservations that are for it
     wrong: NoAddress | None = None
 
     @property
@@ -36,7 +38,9 @@ class Request(Struct, frozen=True):
         return self.use.service
 
 
-def request_of(service: Service, held: Sequence[str] = ()) -> Request:
+def request_of(
+    service: Service, held: Sequence[str] = (), reservations: Sequence[Reservation] = ()
+) -> Request:
     """Read a Service's wish. `held`: addresses of the claims that name it."""
     families = _families(service)
     field, texts = _asked_addresses(service)
@@ -72,6 +76,12 @@ def request_of(service: Service, held: Sequence[str] = ()) -> Request:
         addresses=addresses,
         addresses_field=field,
         held=_held(service, held),
+        reserved=tuple(
+            address
+            for one in reservations
+            if one.admits(service.namespace, service.name, service.labels)
+            for address in one.addresses
+        ),
         wrong=wrong,
     )
 

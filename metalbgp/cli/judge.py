@@ -50,8 +50,8 @@ class Judge:
 
     def result(self, service: Service) -> Allocation | Refusal:
         held = [vip.address for vip in self.claims(service.key)]
-        request = request_of(service, held)
-        return allocate(request, self.configuration.pools, self._taken, self._namespaces)
+        request = request_of(service, held, self.configuration.reservations)
+        return allocate(request, self.configuration, self._taken, self._namespaces)
 
 
 def mine(claims: Sequence[VirtualIP], configuration: Configuration) -> tuple[VirtualIP, ...]:

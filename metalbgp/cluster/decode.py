@@ -112,8 +112,13 @@ class _NodeStatus(Struct, frozen=True, gc=False):
     addresses: list[_Address] | None = None
 
 
+class _NodeSpec(Struct, frozen=True, gc=False):
+    pod_cidrs: list[str] | None = field(default=None, name="podCIDRs")
+
+
 class _Node(Struct, frozen=True, gc=False):
     metadata: ObjectMeta
+    spec: _NodeSpec = _NodeSpec()
     status: _NodeStatus = _NodeStatus()
 
 
@@ -249,6 +254,7 @@ def service(data: Bytes) -> Service:
         requested_pool=asked.pool,
         requested_addresses=asked.addresses,
         sharing_key=asked.sharing_key,
+        address_id=asked.address_id,
         deprecated_annotations=asked.deprecated,
         pool_annotation=asked.from_pool,
         ingress=tuple(entry.ip for entry in ingress if entry.ip),
@@ -302,6 +308,7 @@ def node(data: Bytes) -> Node:
         labels=shared(raw.metadata.labels),
         network_unavailable=_condition(raw.status.conditions, "NetworkUnavailable"),
         addresses=tuple(a.address for a in raw.status.addresses or () if a.type == "InternalIP"),
+        pod_cidrs=tuple(raw.spec.pod_cidrs or ()),
     )
 
 

@@ -73,6 +73,9 @@ SPEAKER_CONFIGURATIONS: Final = Resource(
     "metalbgp.io", "v1alpha1", "speakerconfigurations", "SpeakerConfiguration"
 )
 NODE_STATES: Final = Resource("metalbgp.io", "v1alpha1", "nodestates", "NodeState")
+POOL_POLICIES: Final = Resource("metalbgp.io", "v1alpha1", "poolpolicies", "PoolPolicy")
+ADDRESS_RESERVATIONS: Final = Resource("metalbgp.io", "v1alpha1", "addressreservations", "AddressReservation")
+SERVICE_CIDRS: Final = Resource("networking.k8s.io", "v1", "servicecidrs", "ServiceCIDR", namespaced=False)
 
 IP_ADDRESS_POOLS: Final = Resource("metallb.io", "v1beta1", "ipaddresspools", "IPAddressPool")
 BGP_PEERS: Final = Resource("metallb.io", "v1beta2", "bgppeers", "BGPPeer")

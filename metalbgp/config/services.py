@@ -16,12 +16,14 @@ DEPRECATED: Final = "metallb.universe.tf/"
 POOL: Final = "address-pool"
 ADDRESSES: Final = "loadBalancerIPs"
 SHARING: Final = "allow-shared-ip"
+ADDRESS_ID: Final = "metalbgp.io/address-id"  # ours alone: MetalLB has no such thing
 
 
 class ServiceRequest(Struct, frozen=True, gc=False):
     pool: str = ""
     addresses: str | None = None  # as written; None: not given
     sharing_key: str = ""
+    address_id: str = ""
     deprecated: tuple[str, ...] = ()  # names with the old prefix that are there, sorted
     from_pool: str | None = None  # as it stands
 
@@ -36,6 +38,7 @@ def annotations(notes: Mapping[str, str] | None) -> ServiceRequest:
         pool=_first(notes, POOL) or "",
         addresses=_first(notes, ADDRESSES),
         sharing_key=_first(notes, SHARING) or "",
+        address_id=notes.get(ADDRESS_ID, ""),
         deprecated=tuple(sorted(name for name in notes if name.startswith(DEPRECATED))),
         from_pool=notes.get(FROM_POOL),
     )

@@ -13,7 +13,7 @@ from sys import intern
 from typing import Any, Final
 
 import msgspec
-from msgspec import Raw, Struct
+from msgspec import Raw, Struct, field
 
 from metalbgp.config import jsonpatch
 from metalbgp.model.addresses import AddressError, address_of_claim, canonical, claim_name
@@ -37,6 +37,7 @@ class _Holder(Struct, gc=False, rename="camel", omit_defaults=True):
     publish_not_ready: bool = False
     sharing_key: str = ""
     ports: tuple[str, ...] = ()
+    address_id: str = field(default="", name="addressID")
 
 
 class _Spec(Struct, gc=False, rename="camel", omit_defaults=True):
@@ -47,6 +48,9 @@ class _Spec(Struct, gc=False, rename="camel", omit_defaults=True):
     holders: dict[str, _Holder] = {}
     candidates: tuple[str, ...] = ()
     since: str = ""
+    kept_for: tuple[str, ...] = ()
+    until: str = ""
+    reservation: str = ""
     services: str = ""  # the holders' names for kubectl's column; derived, never read
 
 
@@ -77,6 +81,9 @@ def decode(data: bytes | Raw) -> VirtualIP:
         holders={key: _holder(one) for key, one in spec.holders.items()},
         candidates=tuple(intern(node) for node in spec.candidates),
         since=spec.since,
+        kept_for=spec.kept_for,
+        until=spec.until,
+        reservation=spec.reservation,
         uid=meta.uid,
         resource_version=meta.resource_version,
         created=meta.creation_timestamp or "",
@@ -107,6 +114,7 @@ def _holder(raw: _Holder) -> Holder:
         publish_not_ready=raw.publish_not_ready,
         sharing_key=raw.sharing_key,
         ports=tuple(_port(port) for port in raw.ports),
+        address_id=raw.address_id,
     )
 
 
@@ -141,6 +149,9 @@ def _spec(vip: VirtualIP) -> dict[str, Any]:
             holders={key: _raw_holder(one) for key, one in sorted(vip.holders.items())},
             candidates=vip.candidates,
             since=vip.since,
+            kept_for=vip.kept_for,
+            until=vip.until,
+            reservation=vip.reservation,
             services=", ".join(sorted(vip.holders)),
         )
     )
@@ -160,6 +171,7 @@ def _raw_holder(one: Holder) -> _Holder:
         publish_not_ready=one.publish_not_ready,
         sharing_key=one.sharing_key,
         ports=one.ports,
+        address_id=one.address_id,
     )
 
 

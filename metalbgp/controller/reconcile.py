@@ -122,8 +122,10 @@ class Reconciler:
 
     def _allocate(self, service: Service, refused: set[str]) -> Allocation | Refusal:
         return allocate(
-            request_of(service, self._inventory.held(service.key)),
-            self._inventory.configuration.pools,
+            request_of(
+                service, self._inventory.held(service.key), self._inventory.configuration.reservations
+            ),
+            self._inventory.configuration,
             self._claims.taken,
             self._inventory.namespaces,
             frozenset(refused),

@@ -6,12 +6,22 @@ from metalbgp.model.reasons import NoAddress, WhyAddress
 
 
 class Allocation(Struct, frozen=True):
-    """The addresses, IPv4 first, all of one pool. `lacks`: why a PreferDualStack Service got only one."""
+    """The addresses, IPv4 first. `lacks`: why a PreferDualStack Service got only one.
+
+    `pool` is the home of all of them, but for `second`: the pool that gave the other family (a PoolPolicy's
+    secondFamilyFrom).
+    """
 
     addresses: tuple[str, ...]
     pool: str
     why: WhyAddress
     lacks: NoAddress | None = None
+    second: str = ""
+
+    @property
+    def pools(self) -> str:
+        """For people and for the annotation metallb.io/ip-allocated-from-pool."""
+        return f"{self.pool},{self.second}" if self.second else self.pool
 
 
 class Refusal(Struct, frozen=True):

@@ -1,9 +1,11 @@
-"""What users configured, validated and compiled: pools, peers, advertisements, BFD profiles.
+"""What users configured, validated and compiled: pools and policies, reservations, peers, advertisements.
 
 In:  made by config/ from metallb.io objects (the only place that knows their shape).
 Out: one Configuration; config/compiled.py writes it to and reads it from a SpeakerConfiguration object.
 Names and units are those of the CRD fields, named beside each.
 """
+
+from collections.abc import Mapping
 
 from msgspec import Struct
 
@@ -128,6 +130,68 @@ class BFDProfile(Struct, frozen=True):
     source: Source = Source()
 
 
+class Quota(Struct, frozen=True):
+    """One of spec.quotas of a PoolPolicy: how many addresses of the pool one namespace may hold."""
+
+    limit: int
+    namespaces: tuple[
+        str, ...
+    ] = ()  # with namespace_selectors empty as well: every namespace, each for itself
+    namespace_selectors: tuple[Selector, ...] = ()
+
+
+class PoolPolicy(Struct, frozen=True):
+    """A PoolPolicy (metalbgp.io): what MetalLB's IPAddressPool has no words for. Times in seconds.
+
+    A pool without one behaves as in MetalLB, and so does a policy that says nothing but `pools`.
+    """
+
+    name: str
+    pools: tuple[str, ...]  # spec.ipAddressPools; a pool obeys one policy
+    sticky: bool = False  # spec.sticky is there: an address waits for the Service that had it
+    sticky_for: int | None = None  # spec.sticky.for; None: without end
+    reuse_delay: int = 0  # spec.reuseDelay
+    reuse_early: bool = (
+        False  # spec.whenExhausted: Reuse; else a cooling or kept address is refused to others
+    )
+    quotas: tuple[Quota, ...] = ()
+    second_family_from: str = ""  # spec.secondFamilyFrom: the pool that gives the family this one lacks
+    probe: bool = (
+        False  # spec.probe: BeforeUse; ask the segment by ARP or NDP before an address is first used
+    )
+    protect: bool = False  # spec.protection: InUse; admission refuses edits that take addresses in use away
+    allow_cluster_addresses: bool = (
+        False  # spec.clusterAddresses: Allow; no guard against Nodes' own addresses
+    )
+    source: Source = Source()
+
+
+class Reservation(Struct, frozen=True):
+    """An AddressReservation (metalbgp.io): addresses bound to a Service that need not exist yet."""
+
+    name: str
+    addresses: tuple[str, ...]  # canonical, in spec order
+    namespace: str = ""  # spec.service.namespace; "": any, with a selector
+    service: str = ""  # spec.service.name; "": whatever `selector` matches
+    selector: Selector | None = None  # spec.serviceSelector, on Service labels
+    comment: str = ""  # spec.comment
+    source: Source = Source()
+
+    def admits(self, namespace: str, service: str, labels: Mapping[str, str]) -> bool:
+        if self.namespace and namespace != self.namespace:
+            return False
+        if self.selector is not None:
+            return self.selector.matches(labels)
+        return bool(self.service) and service == self.service
+
+    def whose(self) -> str:
+        """For messages: the Service or Services that it is for."""
+        if self.selector is None:
+            return f"{self.namespace}/{self.service}"
+        where = f" in namespace {self.namespace}" if self.namespace else ""
+        return f"Services with {self.selector}{where}"
+
+
 class Configuration(Struct, frozen=True):
     """Everything that speakers and planner need: the last good version of each object.
 
@@ -142,7 +206,16 @@ class Configuration(Struct, frozen=True):
     bgp_advertisements: tuple[BGPAdvertisement, ...] = ()
     l2_advertisements: tuple[L2Advertisement, ...] = ()
     bfd_profiles: tuple[BFDProfile, ...] = ()
+    policies: tuple[PoolPolicy, ...] = ()
+    reservations: tuple[Reservation, ...] = ()
     ignore_exclude_label: bool = False  # --ignore-exclude-lb
 
     def pool_of(self, address: str) -> Pool | None:
         return next((pool for pool in self.pools if address in pool), None)
+
+    def policy_of(self, pool: str) -> PoolPolicy:
+        """The one that the pool obeys; without any, a policy that says nothing."""
+        return next((one for one in self.policies if pool in one.pools), PoolPolicy(name="", pools=()))
+
+    def reservation_of(self, address: str) -> Reservation | None:
+        return next((one for one in self.reservations if address in one.addresses), None)

@@ -166,6 +166,74 @@ class NoPoolFits(Reason, frozen=True):
         return "no pool can serve it: " + "; ".join(words for _, words in self.pools)
 
 
+class AddressReserved(Reason, frozen=True):
+    address: str
+    reservation: str
+    whose: str  # the Service or Services that it is for
+
+    def explain(self) -> str:
+        return f"{self.address} is reserved for {self.whose} by AddressReservation {self.reservation}"
+
+    def remedy(self) -> str:
+        return f"kubectl get addressreservations -A, or ask whoever owns {self.reservation}"
+
+
+class AddressCooling(Reason, frozen=True):
+    """Given up by its Service and not given to others yet (reuse delay), or kept for its return (sticky)."""
+
+    address: str
+    kept_for: tuple[str, ...] = ()
+    until: str = ""  # RFC 3339; "": no end
+
+    def explain(self) -> str:
+        whom = f"is kept for {' and '.join(self.kept_for)}" if self.kept_for else "was given up a while ago"
+        return f"{self.address} {whom}, " + (f"until {self.until}" if self.until else "without end")
+
+
+class AddressOccupied(Reason, frozen=True):
+    """The guard: a Node or the cluster's own networks use it (PoolPolicy spec.clusterAddresses)."""
+
+    address: str
+    owner: str  # "Node n1", "the Pod network of Node n1 (10.1.0.0/24)", "the Service network …"
+
+    def explain(self) -> str:
+        return f"{self.address} belongs to {self.owner}"
+
+    def remedy(self) -> str:
+        return "take it out of the pool, or allow it by clusterAddresses: Allow in a PoolPolicy"
+
+
+class AddressAnswers(Reason, frozen=True):
+    """The probe: somebody on the segment already answers for it."""
+
+    address: str
+    mac: str
+    node: str  # that asked
+
+    def explain(self) -> str:
+        return f"{self.address} is already used on the segment: {self.mac} answered a probe from {self.node}"
+
+    def remedy(self) -> str:
+        return "find the machine with that MAC address, or take the address out of the pool"
+
+
+class QuotaReached(Reason, frozen=True):
+    pool: str
+    namespace: str
+    limit: int
+    used: int
+    policy: str
+
+    def explain(self) -> str:
+        return (
+            f"namespace {self.namespace} holds {self.used} of at most {self.limit} addresses of pool "
+            f'"{self.pool}" (PoolPolicy {self.policy})'
+        )
+
+    def remedy(self) -> str:
+        return f"delete a Service of {self.namespace}, or raise the quota in PoolPolicy {self.policy}"
+
+
 class ClaimTooLarge(Reason, frozen=True):
     """A VirtualIP is read by every speaker and kept in etcd: it has a limit of its own (contracts.md)."""
 
@@ -208,6 +276,24 @@ class Requested(Reason, frozen=True):
 
     def explain(self) -> str:
         return f"asked for by {self.field}, in pool {self.pool}"
+
+
+class Reserved(Reason, frozen=True):
+    pool: str
+    reservation: str
+
+    def explain(self) -> str:
+        return f"reserved for it by AddressReservation {self.reservation}, in pool {self.pool}"
+
+
+class Returned(Reason, frozen=True):
+    """Sticky: it had the address before, and the address was kept for it."""
+
+    pool: str
+    kept_for: str  # namespace/name or namespace#address-id
+
+    def explain(self) -> str:
+        return f"the address it had before ({self.kept_for}), kept for it by pool {self.pool}"
 
 
 # ------------------------------------------------------------------ not announced (here, to that peer)
@@ -421,8 +507,13 @@ NoAddress = (
     | NoDualStackPool
     | NoPoolFits
     | ClaimTooLarge
+    | AddressReserved
+    | AddressCooling
+    | AddressOccupied
+    | AddressAnswers
+    | QuotaReached
 )
-WhyAddress = Kept | FirstFree | Requested
+WhyAddress = Kept | FirstFree | Requested | Reserved | Returned
 NotAnnounced = (
     NoMatchingAdvertisement
     | NoServingEndpoint

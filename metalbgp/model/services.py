@@ -16,6 +16,17 @@ class Port(Struct, frozen=True, order=True):
     port: int
 
 
+class Condition(Struct, frozen=True, rename="camel"):
+    """metav1.Condition, as it stands in a status."""
+
+    type: str
+    status: str
+    reason: str = ""
+    message: str = ""
+    last_transition_time: str = ""
+    observed_generation: int = 0
+
+
 class Service(Struct, frozen=True, gc=False):
     """A Service, reduced. `requested_*` and `sharing_key` are the annotations in force, metallb.io before
     metallb.universe.tf even when empty (metallb.md 2.1)."""
@@ -39,15 +50,22 @@ class Service(Struct, frozen=True, gc=False):
     requested_pool: str = ""  # metallb.io/address-pool
     requested_addresses: str | None = None  # metallb.io/loadBalancerIPs, as written; None: not given
     sharing_key: str = ""  # metallb.io/allow-shared-ip
+    address_id: str = ""  # metalbgp.io/address-id: who it is across a rename, within its namespace
     deprecated_annotations: tuple[str, ...] = ()  # metallb.universe.tf/… in use
     pool_annotation: str | None = None  # metallb.io/ip-allocated-from-pool as it stands
     ingress: tuple[str, ...] = ()  # status.loadBalancer.ingress[].ip
     foreign_ingress: bool = False  # an entry with a hostname or ports, which we never write
+    conditions: tuple[Condition, ...] = ()  # status.conditions, everybody's
     deleting: bool = False
 
     @property
     def key(self) -> str:
         return f"{self.namespace}/{self.name}"
+
+    @property
+    def identities(self) -> tuple[str, ...]:
+        """What a kept address may remember of it: `namespace/name`, and `namespace#id` with an address-id."""
+        return identities(self.key, self.address_id)
 
     def annotation(self, name: str) -> str:
         """The spelling in force of one of our annotations, to be quoted to the user."""
@@ -57,6 +75,11 @@ class Service(Struct, frozen=True, gc=False):
     @property
     def local(self) -> bool:
         return self.external_traffic_policy == "Local"
+
+
+def identities(key: str, address_id: str) -> tuple[str, ...]:
+    namespace = key.partition("/")[0]
+    return (key, f"{namespace}#{address_id}") if address_id else (key,)
 
 
 class Endpoint(Struct, frozen=True, gc=False):
@@ -101,6 +124,7 @@ class Node(Struct, frozen=True, gc=False):
     labels: Mapping[str, str] = {}
     network_unavailable: bool = False  # condition NetworkUnavailable=True
     addresses: tuple[str, ...] = ()  # status.addresses of type InternalIP
+    pod_cidrs: tuple[str, ...] = ()  # spec.podCIDRs
 
     @property
     def excluded(self) -> bool:

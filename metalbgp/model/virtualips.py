@@ -9,6 +9,8 @@ from typing import Literal
 
 from msgspec import Struct
 
+# reserved: for a reservation, nobody behind it yet. releasing: withdrawn; then gone, cooling or reserved again.
+# cooling: given up, and not given to others yet (reuse delay), or kept for whoever had it (sticky).
 Phase = Literal["reserved", "bound", "releasing", "cooling"]
 ANNOUNCED_PHASES: tuple[Phase, ...] = ("bound", "releasing")  # what speakers watch
 
@@ -30,6 +32,9 @@ class Holder(Struct, frozen=True, gc=False):
     publish_not_ready: bool = False
     sharing_key: str = ""
     ports: tuple[str, ...] = ()  # "TCP/80": what a sharer may not take
+    address_id: str = (
+        ""  # annotation metalbgp.io/address-id; remembered when the address waits for its return
+    )
 
 
 class VirtualIP(Struct, frozen=True, gc=False):
@@ -40,6 +45,10 @@ class VirtualIP(Struct, frozen=True, gc=False):
     holders: Mapping[str, Holder] = {}  # by namespace/name
     candidates: tuple[str, ...] = ()  # nodes that may own it in L2, in order; the first live one does
     since: str = ""  # RFC 3339, when the phase began
+    # What the phases reserved and cooling remember; while bound only `reservation` may stand.
+    kept_for: tuple[str, ...] = ()  # identities (see Service.identities) that may have it meanwhile
+    until: str = ""  # RFC 3339, when cooling ends; "": not before somebody of kept_for comes
+    reservation: str = ""  # name of the AddressReservation that holds the address
     uid: str = ""
     resource_version: str = ""
     created: str = ""

@@ -33,6 +33,7 @@ def plan(service: Service, endpoints: Endpoints, pool: Pool, configuration: Conf
         publish_not_ready=service.publish_not_ready,
         sharing_key=service.sharing_key,
         ports=tuple(sorted(f"{port.protocol}/{port.port}" for port in service.ports)),
+        address_id=service.address_id,
     )
 
 
@@ -85,6 +86,7 @@ def virtual_ip(
         holders=holders,
         candidates=candidates(claimants, scene),
         since=before.since if before and before.phase == "bound" else "",
+        reservation=reservation.name if (reservation := scene.configuration.reservation_of(address)) else "",
         uid=before.uid if before else "",
         resource_version=before.resource_version if before else "",
         created=before.created if before else "",

@@ -13,6 +13,7 @@ from metalbgp.allocate.request import request_of
 from metalbgp.allocate.runs import Runs
 from metalbgp.allocate.taken import Taken, use_of
 from metalbgp.model.addresses import family, from_int, parse
+from metalbgp.model.configuration import Configuration
 from metalbgp.model.services import Endpoints, Port, Service
 from metalbgp.model.virtualips import VirtualIP
 from metalbgp.plan.plan import plan
@@ -23,6 +24,7 @@ POOLS = (
     pool("both", "198.51.100.254-198.51.101.1", "2001:db8::-2001:db8::2", avoid_buggy_ips=True),
     pool("six", "2001:db8:1::-2001:db8:1::1", auto_assign=False),
 )
+IN_FORCE = Configuration("test", pools=POOLS)
 
 KEYS = st.sampled_from([f"{space}/{name}" for space in ("web", "shop") for name in "abcdef"])
 WISHES: st.SearchStrategy[dict[str, Any]] = st.fixed_dictionaries(
@@ -79,7 +81,7 @@ class Cluster(RuleBasedStateMachine):
 
     def settle(self, key: str) -> None:
         one = self.services[key]
-        answer = allocate(request_of(one, self.granted.get(key, ())), POOLS, self.taken, {})
+        answer = allocate(request_of(one, self.granted.get(key, ())), IN_FORCE, self.taken, {})
         before = self.granted.pop(key, ())
         for address in before:
             self.taken.release(address, key)
@@ -165,7 +167,7 @@ class Cluster(RuleBasedStateMachine):
     @invariant()
     def planning_twice_changes_nothing(self) -> None:
         for key, one in self.services.items():
-            answer = allocate(request_of(one, self.granted.get(key, ())), POOLS, self.taken, {})
+            answer = allocate(request_of(one, self.granted.get(key, ())), IN_FORCE, self.taken, {})
             again = answer.addresses if isinstance(answer, Allocation) else ()
             if key in self.granted:
                 assert set(again) >= set(self.granted[key])
@@ -196,7 +198,7 @@ def test_the_first_usable_address_is_the_one_that_trying_all_finds(
             taken.hold(from_int(4, base + offset), use_of(other))
     one = service(sharing_key="k" if shares else "")
     passed = frozenset(from_int(4, base + offset) for offset in refused)
-    answer = allocate(request_of(one), [home], taken, {}, passed)
+    answer = allocate(request_of(one), Configuration("test", pools=(home,)), taken, {}, passed)
     expected = [
         address
         for address in (from_int(4, base + offset) for offset in range(10))

@@ -59,7 +59,7 @@ def virtual_ips(configuration: Configuration) -> list[VirtualIP]:
     document["metadata"] |= {"namespace": "default", "uid": "u1", "resourceVersion": "1"}
     document["spec"] |= {"clusterIPs": ["10.96.0.9"], "ipFamilies": ["IPv4"], "ipFamilyPolicy": "SingleStack"}
     service = decode.service(msgspec.json.encode(document))
-    answer = allocate(request_of(service), configuration.pools, Taken(), {})
+    answer = allocate(request_of(service), configuration, Taken(), {})
     assert isinstance(answer, Allocation)
     (pool,) = (pool for pool in configuration.pools if pool.name == answer.pool)
     holder = plan(service, Endpoints(serving=3), pool, configuration)

@@ -9,7 +9,7 @@ from metalbgp.allocate.allocate import Allocation, Refusal, allocate
 from metalbgp.allocate.request import request_of
 from metalbgp.allocate.taken import Taken, use_of
 from metalbgp.model import reasons
-from metalbgp.model.configuration import Pool
+from metalbgp.model.configuration import Configuration, Pool
 from metalbgp.model.services import Namespace, Service
 from tests.values import labelled, pinned, pool, ports, service
 
@@ -28,7 +28,13 @@ class Desk:
 
     def ask(self, one: Service, held: Sequence[str] | None = None, **more: Any) -> Allocation | Refusal:
         mine = self.taken.held_by(one.key) if held is None else held
-        answer = allocate(request_of(one, tuple(mine)), self.pools, self.taken, self.namespaces, **more)
+        answer = allocate(
+            request_of(one, tuple(mine)),
+            Configuration("test", pools=tuple(self.pools)),
+            self.taken,
+            self.namespaces,
+            **more,
+        )
         for address in self.taken.held_by(one.key):
             self.taken.release(address, one.key)
         if isinstance(answer, Allocation):
