@@ -1,6 +1,6 @@
 """Choose addresses for one Service, keeping those it already holds.
 
-In:  a Request, the configuration, what is taken, the namespaces' labels, addresses the API server just refused.
+In:  a Request, the configuration, what is taken, the labels of namespaces, addresses just refused.
 Out: Allocation with its provenance, or Refusal with the reason; nothing is changed here.
 Elsewhere: reading the request is request.py; searching inside a pool is search.py; a 409 is claims.py.
 

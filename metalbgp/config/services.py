@@ -23,9 +23,9 @@ class ServiceRequest(Struct, frozen=True, gc=False):
     pool: str = ""
     addresses: str | None = None  # as written; None: not given
     sharing_key: str = ""
-    address_id: str = ""
     deprecated: tuple[str, ...] = ()  # names with the old prefix that are there, sorted
     from_pool: str | None = None  # as it stands
+    address_id: str = ""
 
 
 NOTHING: Final = ServiceRequest()

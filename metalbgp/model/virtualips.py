@@ -9,7 +9,7 @@ from typing import Literal
 
 from msgspec import Struct
 
-# reserved: for a reservation, nobody behind it yet. releasing: withdrawn; then gone, cooling or reserved again.
+# reserved: for a reservation, nobody behind it yet. releasing: withdrawn, then gone, cooling or reserved.
 # cooling: given up, and not given to others yet (reuse delay), or kept for whoever had it (sticky).
 Phase = Literal["reserved", "bound", "releasing", "cooling"]
 ANNOUNCED_PHASES: tuple[Phase, ...] = ("bound", "releasing")  # what speakers watch
