@@ -2,10 +2,11 @@
 
 In:  a Request, the configuration, what is taken, the labels of namespaces, addresses just refused.
 Out: Allocation with its provenance, or Refusal with the reason; nothing is changed here.
-Elsewhere: reading the request is request.py; searching inside a pool is search.py; a 409 is claims.py.
+Elsewhere: reading the request is request.py; the rules of one pool and address are case.py; a 409 is claims.py.
 
 The order is MetalLB's (metallb.md 2.4): what it holds, explicit addresses, explicit pool, pinned pools, open
-pools. MetalLB breaks ties at random; here the name does, so that planning twice changes nothing.
+pools; before a pool's free addresses come those that are reserved for the Service, then those kept for its
+return. MetalLB breaks ties at random; here the name does, so that planning twice changes nothing.
 """
 
 from collections.abc import Mapping, Sequence
@@ -13,29 +14,27 @@ from difflib import get_close_matches
 
 from msgspec import Struct
 
-from metalbgp.allocate.request import FAMILY_NAMES, Request
-from metalbgp.allocate.search import first_usable, is_avoided
+from metalbgp.allocate.case import Case, may_use
+from metalbgp.allocate.request import Request
 from metalbgp.allocate.taken import Taken
 from metalbgp.model.addresses import Family, family
 from metalbgp.model.allocation import Allocation, Refusal
 from metalbgp.model.configuration import Configuration, Pool
 from metalbgp.model.reasons import (
-    AddressAvoided,
     AddressNotInPool,
-    AddressTaken,
     FirstFree,
     Kept,
     NoAddress,
     NoDualStackPool,
     NoPoolFits,
     NoPools,
-    PoolExhausted,
     PoolManual,
-    PoolRestricted,
     Requested,
+    Reserved,
+    Returned,
     UnknownPool,
+    WhyAddress,
 )
-from metalbgp.model.selectors import any_matches
 from metalbgp.model.services import Namespace
 
 __all__ = ["Allocation", "Refusal", "allocate", "may_use"]
@@ -43,24 +42,18 @@ __all__ = ["Allocation", "Refusal", "allocate", "may_use"]
 LAST = 1 << 62  # priority 0 means: after every numbered pool
 
 
-class _Case(Struct, frozen=True):
-    """One question with all that it is judged by."""
+class _Found(Struct, frozen=True):
+    """Addresses that stand together, and their home."""
 
-    request: Request
-    configuration: Configuration
-    taken: Taken
-    labels: Mapping[str, str]  # of the Service's namespace
-    refused: frozenset[str]
+    addresses: tuple[str, ...]
+    home: Pool
+    second: str = ""
+    lacks: NoAddress | None = None  # why there is no address of the other family
 
-    def search(self, pool: Pool, version: Family) -> str | None:
-        return first_usable(pool, version, self.request.use, self.taken, self.refused)
-
-    @property
-    def pools(self) -> tuple[Pool, ...]:
-        return self.configuration.pools
-
-    def pool_of(self, address: str) -> Pool | None:
-        return self.configuration.pool_of(address)
+    def allocation(self, why: WhyAddress) -> Allocation:
+        return Allocation(
+            addresses=self.addresses, pool=self.home.name, why=why, lacks=self.lacks, second=self.second
+        )
 
 
 def allocate(
@@ -71,60 +64,35 @@ def allocate(
     refused: frozenset[str] = frozenset(),
 ) -> Allocation | Refusal:
     """`refused`: addresses that the API server just refused to us; the next call takes the next one."""
-    pools = configuration.pools
-    if not pools:
+    if not configuration.pools:
         return Refusal(NoPools())
     if request.wrong is not None:
         return Refusal(request.wrong)
-    if request.pool and all(pool.name != request.pool for pool in pools):
-        return Refusal(_unknown_pool(request, pools))
+    if request.pool and all(pool.name != request.pool for pool in configuration.pools):
+        return Refusal(_unknown_pool(request, configuration.pools))
 
     labels = namespaces[request.namespace].labels if request.namespace in namespaces else {}
-    case = _Case(request, configuration, taken, labels, refused)
+    case = Case(request, configuration, taken, labels, refused)
     kept = _keep(case)
     if kept is not None:
         return kept
     if request.addresses:
         return _explicit(case)
+    promised = _promised(case)
+    if promised is not None:
+        return promised
     if request.pool:
         return _named_pool(case)
     return _automatic(case)
 
 
-def may_use(pool: Pool, request: Request, namespace_labels: Mapping[str, str]) -> PoolRestricted | None:
-    """serviceAllocation of the pool against the Service: None when it fits (or restricts nothing)."""
-    rule = pool.allocation
-    if rule is None:
-        return None
-    if rule.namespaces or rule.namespace_selectors:
-        selected = any(selector.matches(namespace_labels) for selector in rule.namespace_selectors)
-        if request.namespace not in rule.namespaces and not selected:
-            return PoolRestricted(pool=pool.name, why="namespace")
-    if not any_matches(rule.service_selectors, request.labels):
-        return PoolRestricted(pool=pool.name, why="labels")
-    return None
+# ------------------------------------------------------------------ what it holds, asks for, is promised
 
 
-def _why_not(case: _Case, address: str, pool: Pool) -> NoAddress | None:
-    """Every rule that one given address of a pool must pass, held or asked for."""
-    request = case.request
-    if request.pool and request.pool != pool.name:
-        return AddressNotInPool(address=address, pool=request.pool)
-    restricted = may_use(pool, request, case.labels)
-    if restricted is not None:
-        return restricted
-    if is_avoided(pool, address):
-        return AddressAvoided(address=address, pool=pool.name)
-    if address in case.refused:
-        return AddressTaken(address=address, holder="another claim")
-    return case.taken.conflict(address, request.use)
-
-
-def _keep(case: _Case) -> Allocation | None:
+def _keep(case: Case) -> Allocation | None:
     """What it holds and may keep; of two families it keeps one rather than lose both."""
     request = case.request
     kept: dict[Family, str] = {}
-    home: Pool | None = None
     for address in request.held:
         version = family(address)
         if version not in request.families or version in kept:
@@ -132,61 +100,133 @@ def _keep(case: _Case) -> Allocation | None:
         if request.addresses and address not in request.addresses:
             continue
         pool = case.pool_of(address)
-        if pool is None or (home is not None and pool is not home):
-            continue  # two addresses never come from two pools; the claim came first
-        if _why_not(case, address, pool) is None:
-            kept[version], home = address, pool
-    if home is None:
+        if pool is None or any(case.paired(_home(case, one), pool) is None for one in kept.values()):
+            continue  # two addresses never come from two strange pools; the claim came first
+        if case.why_not(address, pool) is None:
+            kept[version] = address
+    if not kept or (request.addresses and len(kept) < len(request.families)):
+        return None  # an asked set is judged again as a whole
+    found = _complete(case, kept)
+    if found is None:
         return None
     held = tuple(kept[version] for version in sorted(kept))
-    lacks: NoAddress | None = None
-    for version in request.families:
-        if version in kept:
-            continue
-        if request.addresses:
-            return None  # the asked set as a whole is judged again
-        more = case.search(home, version)
-        if more is None:
-            lacks = _exhausted(home, version)
-            if request.needs_all:
-                return None
-        else:
-            kept[version] = more
-    addresses = tuple(kept[version] for version in sorted(kept))
-    return Allocation(addresses=addresses, pool=home.name, why=Kept(pool=home.name, held=held), lacks=lacks)
+    return found.allocation(Kept(pool=found.home.name, held=held))
 
 
-def _explicit(case: _Case) -> Allocation | Refusal:
-    """Addresses by name: all of one pool, autoAssign or not, each usable."""
+def _home(case: Case, address: str) -> Pool:
+    pool = case.pool_of(address)
+    assert pool is not None  # noqa: S101 - every chosen address was found in a pool
+    return pool
+
+
+def _explicit(case: Case) -> Allocation | Refusal:
+    """Addresses by name: all of one pool (or of two that a policy pairs), autoAssign or not, each usable."""
     request = case.request
-    home = case.pool_of(request.addresses[0])
+    chosen: list[str] = []
+    home, second = case.pool_of(request.addresses[0]), ""
     for address in request.addresses:
-        if home is None or address not in home:
+        pool = case.pool_of(address)
+        pair = case.paired(home, pool) if home is not None and pool is not None else None
+        if home is None or pool is None or pair is None:
             return Refusal(AddressNotInPool(address=address, pool=home.name if home else request.pool))
-        reason = _why_not(case, address, home)
+        reason = case.why_not(address, pool, chosen)
         if reason is not None:
             return Refusal(reason)
+        home, second = pair
+        chosen.append(address)
     assert home is not None  # noqa: S101 - request.addresses is not empty here; mypy cannot know
     why = Requested(pool=home.name, field=request.addresses_field)
-    return Allocation(addresses=request.addresses, pool=home.name, why=why)
+    return Allocation(addresses=request.addresses, pool=home.name, why=why, second=second)
 
 
-def _named_pool(case: _Case) -> Allocation | Refusal:
-    pool = next(pool for pool in case.pools if pool.name == case.request.pool)
-    restricted = may_use(pool, case.request, case.labels)
+def _wishes(case: Case) -> list[tuple[str, WhyAddress]]:
+    """Reserved for it, then kept for its return, each with the pool that holds it."""
+    found: list[tuple[str, WhyAddress]] = []
+    for address in case.request.reserved:
+        pool, reservation = case.pool_of(address), case.configuration.reservation_of(address)
+        if pool is not None and reservation is not None:
+            found.append((address, Reserved(pool=pool.name, reservation=reservation.name)))
+    for address, name in case.taken.kept_for(case.request.use):
+        pool = case.pool_of(address)
+        if pool is not None:
+            found.append((address, Returned(pool=pool.name, kept_for=name)))
+    return found
+
+
+def _promised(case: Case) -> Allocation | None:
+    """The first promised address that it may have, and beside it the other family if it needs one."""
+    for address, why in _wishes(case):
+        pool = _home(case, address)
+        if family(address) not in case.request.families or case.why_not(address, pool) is not None:
+            continue
+        found = _complete(case, {family(address): address})
+        if found is not None:
+            return found.allocation(why)
+    return None
+
+
+def _complete(case: Case, have: Mapping[Family, str]) -> _Found | None:
+    """The families that lack, from the same pool or from its partner; None: RequireDualStack cannot be met."""
+    chosen = dict(have)
+    first = _home(case, next(iter(have.values())))
+    pair = (first, "")
+    for address in have.values():
+        pair = case.paired(first, _home(case, address)) or pair
+    lacks: NoAddress | None = None
+    for version in case.request.families:
+        if version in chosen:
+            continue
+        more, lacks = _beside(case, first, version, tuple(chosen.values()))
+        if more is None:
+            if case.request.needs_all:
+                return None
+            continue
+        chosen[version] = more
+        pair = case.paired(first, _home(case, more)) or pair
+    addresses = tuple(chosen[version] for version in sorted(chosen))
+    return _Found(addresses, *pair, lacks=lacks)
+
+
+def _beside(
+    case: Case, pool: Pool, version: Family, chosen: tuple[str, ...], *, early: bool = False
+) -> tuple[str | None, NoAddress | None]:
+    """An address of one family that may stand beside others of a pool; else the pool's own reason."""
+    promised = [one for one, _ in _wishes(case) if family(one) == version and one not in chosen]
+    first_reason: NoAddress | None = None
+    for one in case.partners(pool):
+        if one is not pool and case.may_use(one) is not None:
+            continue
+        for address in promised:
+            if address in one and case.why_not(address, one, chosen) is None:
+                return address, None
+        found = case.search(one, version, chosen, early=early)
+        if isinstance(found, str):
+            return found, None
+        first_reason = first_reason or found
+    return None, first_reason
+
+
+# ------------------------------------------------------------------ free addresses of pools
+
+
+def _named_pool(case: Case) -> Allocation | Refusal:
+    pool = next(pool for pool in case.configuration.pools if pool.name == case.request.pool)
+    restricted = case.may_use(pool)
     if restricted is not None:
         return Refusal(restricted)
     found, reasons = _from_pools(case, (pool,), case.request.pool_field)
+    if found is None:
+        found, _ = _from_pools(case, (pool,), case.request.pool_field, early=True)
     return found if found is not None else Refusal(reasons[0])
 
 
-def _automatic(case: _Case) -> Allocation | Refusal:
+def _automatic(case: Case) -> Allocation | Refusal:
     """Pinned pools by priority (1 first, 0 last), then open ones; each group by name."""
     barred: list[NoAddress] = []
     pinned: list[Pool] = []
     opened: list[Pool] = []
-    for pool in sorted(case.pools, key=lambda pool: pool.name):
-        restricted = may_use(pool, case.request, case.labels)
+    for pool in sorted(case.configuration.pools, key=lambda pool: pool.name):
+        restricted = case.may_use(pool)
         if not pool.auto_assign:
             barred.append(PoolManual(pool=pool.name))
         elif restricted is not None:
@@ -195,47 +235,59 @@ def _automatic(case: _Case) -> Allocation | Refusal:
             (opened if pool.allocation is None else pinned).append(pool)
     pinned.sort(key=lambda pool: (pool.allocation.priority if pool.allocation else 0) or LAST)
     short: list[NoAddress] = []
-    for group, how in ((pinned, "serviceAllocation"), (opened, "automatic")):
-        found, reasons = _from_pools(case, group, how)
-        if found is not None:
-            return found
-        short += reasons
-    if any(isinstance(reason, NoDualStackPool) for reason in short):
-        return Refusal(NoDualStackPool())
-    words = [(getattr(reason, "pool", ""), reason.explain()) for reason in short + barred]
-    return Refusal(NoPoolFits(pools=tuple(words)))
+    groups = ((pinned, "serviceAllocation"), (opened, "automatic"))
+    for early in (False, True):
+        for group, how in groups:
+            found, reasons = _from_pools(case, group, how, early=early)
+            if found is not None:
+                return found
+            short += () if early else reasons
+    dual = any(isinstance(reason, NoDualStackPool) for reason in short)
+    words = tuple(
+        (getattr(reason, "pool", ""), reason.explain())
+        for reason in (*short, *barred)
+        if not isinstance(reason, NoDualStackPool)
+    )
+    return Refusal(NoDualStackPool(pools=words) if dual else NoPoolFits(pools=words))
 
 
-def _from_pools(case: _Case, pools: Sequence[Pool], how: str) -> tuple[Allocation | None, list[NoAddress]]:
+def _from_pools(
+    case: Case, pools: Sequence[Pool], how: str, *, early: bool = False
+) -> tuple[Allocation | None, list[NoAddress]]:
     """The first pool that gives all families wins; PreferDualStack may fall back to one family."""
     request = case.request
     fallback: dict[Family, tuple[Pool, str]] = {}
     reasons: list[NoAddress] = []
+    asked = how + ", before its delay ended: nothing else is free" if early else how
     for pool in pools:
-        found = {version: case.search(pool, version) for version in request.families}
-        have = tuple(address for address in found.values() if address is not None)
-        if len(have) == len(found):
-            return Allocation(addresses=have, pool=pool.name, why=FirstFree(pool=pool.name, asked=how)), []
-        for version, address in found.items():
-            if address is None:
-                reasons.append(_exhausted(pool, version))
-            else:
-                fallback.setdefault(version, (pool, address))
+        if early and not case.policy(pool).reuse_early:
+            continue
+        chosen: list[str] = []
+        for version in request.families:
+            address, reason = _beside(case, pool, version, tuple(chosen), early=early)
+            if address is not None:
+                chosen.append(address)
+                fallback.setdefault(version, (_home(case, address), address))
+            elif reason is not None:
+                reasons.append(reason)
+        if len(chosen) == len(request.families):
+            home, second = pool, ""
+            for one in chosen:
+                home, second = case.paired(pool, _home(case, one)) or (home, second)
+                if second:
+                    break
+            why = FirstFree(pool=home.name, asked=asked)
+            return Allocation(addresses=tuple(chosen), pool=home.name, why=why, second=second), []
     if fallback and request.needs_all:
         return None, [NoDualStackPool(), *reasons] if len(pools) > 1 else reasons
     if fallback:
         version = request.first_family if request.first_family in fallback else next(iter(fallback))
         pool, address = fallback[version]
         lacking = next(other for other in request.families if other != version)
-        why = FirstFree(pool=pool.name, asked=how)
-        lacks = _exhausted(pool, lacking)
+        why = FirstFree(pool=pool.name, asked=asked)
+        lacks = case.exhausted(pool, lacking)
         return Allocation(addresses=(address,), pool=pool.name, why=why, lacks=lacks), []
     return None, reasons
-
-
-def _exhausted(pool: Pool, version: Family) -> PoolExhausted:
-    size = sum(piece.size for piece in pool.ranges if piece.version == version)
-    return PoolExhausted(pool=pool.name, family=FAMILY_NAMES[version], size=size)
 
 
 def _unknown_pool(request: Request, pools: Sequence[Pool]) -> UnknownPool:

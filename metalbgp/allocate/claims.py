@@ -5,15 +5,17 @@ Out: Ours, TakeOver, Join, Busy; at start: Taken and who lost what.
 Elsewhere: the POST and the compare-and-swap are cluster/ and controller/; rules of sharing are taken.py.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 from msgspec import Struct
 
+from metalbgp.allocate.guard import Occupied
 from metalbgp.allocate.taken import Conflict, Taken, Use, clash, use_of, use_of_holder
 from metalbgp.model.addresses import AddressError, canonical
-from metalbgp.model.reasons import AddressTaken
+from metalbgp.model.configuration import Reservation
+from metalbgp.model.reasons import AddressCooling, AddressReserved, AddressTaken
 from metalbgp.model.services import Service
-from metalbgp.model.virtualips import VirtualIP
+from metalbgp.model.virtualips import HELD_PHASES, VirtualIP
 
 
 class Ours(Struct, frozen=True):
@@ -29,6 +31,12 @@ class TakeOver(Struct, frozen=True):
     instead_of: str  # uid
 
 
+class Promised(Struct, frozen=True):
+    """Nobody stands behind it, and it was reserved or kept for us, or may be given early: make it bound."""
+
+    found: VirtualIP
+
+
 class Join(Struct, frozen=True):
     """Shared by compatible Services: add ourselves by compare-and-swap."""
 
@@ -41,16 +49,23 @@ class Busy(Struct, frozen=True):
     reason: Conflict
 
 
-Verdict = Ours | TakeOver | Join | Busy
+Verdict = Ours | TakeOver | Promised | Join | Busy
 
 
 def judge(
-    own: Service, found: VirtualIP, living: Callable[[str], str | None], installation: str = ""
+    own: Service,
+    found: VirtualIP,
+    living: Callable[[str], str | None],
+    installation: str = "",
+    reservations: Sequence[Reservation] = (),
+    *,
+    reuse_early: bool = False,
 ) -> Verdict:
     """Judge the object just read after a 409 (contracts.md, Claiming).
 
     `living`: namespace/name → uid of the Service that exists now. A found object whose phase is not bound is
-    Ours or TakeOver all the same: whoever acts on the verdict writes phase bound with it.
+    Ours or TakeOver all the same: whoever acts on the verdict writes phase bound with it. `reuse_early`: the
+    pool's policy gives cooling addresses to others when nothing else is free (allocate() saw to that).
     """
     if installation and found.installation and installation != found.installation:
         return Busy(AddressTaken(address=found.address, holder=f"installation {found.installation}"))
@@ -66,9 +81,28 @@ def judge(
         if living(own.key) == own.uid:
             return TakeOver(found, instead_of=mine.uid)
         return Busy(AddressTaken(address=found.address, holder=own.key))  # our own view is the old one
-    if found.phase == "bound" and found.holders:
+    if found.phase in HELD_PHASES and found.holders:
         return Join(found)
-    return Busy(AddressTaken(address=found.address, holder=f"VirtualIP {found.address} ({found.phase})"))
+    reason = _withheld(own, found, reservations, reuse_early)
+    return Promised(found) if reason is None else Busy(reason)
+
+
+def _withheld(
+    own: Service, found: VirtualIP, reservations: Sequence[Reservation], reuse_early: bool
+) -> Conflict | None:
+    """Why an address that nobody stands behind is not given to the Service."""
+    reservation = next((one for one in reservations if found.address in one.addresses), None)
+    if reservation is not None:
+        if reservation.admits(own.namespace, own.name, own.labels) and not found.holders:
+            return None
+        return AddressReserved(address=found.address, reservation=reservation.name, whose=reservation.whose())
+    if found.phase == "cooling":
+        if reuse_early or set(own.identities) & set(found.kept_for):
+            return None
+        return AddressCooling(address=found.address, kept_for=found.kept_for, until=found.until)
+    if found.phase == "reserved" and not found.holders:
+        return None  # its reservation is gone, and its claim not yet
+    return AddressTaken(address=found.address, holder=f"VirtualIP {found.address} ({found.phase})")
 
 
 class Lost(Struct, frozen=True):
@@ -79,17 +113,24 @@ class Lost(Struct, frozen=True):
     reason: Conflict
 
 
-def adopt(claims: Iterable[VirtualIP], services: Iterable[Service]) -> tuple[Taken, tuple[Lost, ...]]:
+def adopt(
+    claims: Iterable[VirtualIP],
+    services: Iterable[Service],
+    reservations: Sequence[Reservation] = (),
+    occupied: Iterable[Occupied] = (),
+) -> tuple[Taken, tuple[Lost, ...]]:
     """At start: every claim, then every status, is taken before any pending Service is served.
 
     Contradictions end one way: claims before statuses, and among equals the oldest Service keeps.
     """
     taken = Taken()
+    taken.reserve(reservations)
+    taken.occupy(occupied)
     lost: list[Lost] = []
     living = {service.key: service for service in services if not service.deleting}
     for vip in claims:
         taken.learn(vip.address, vip)
-        if vip.phase != "bound":
+        if vip.phase not in HELD_PHASES:
             continue
         for key in vip.holders:
             taken.release(vip.address, key)
@@ -106,6 +147,8 @@ def adopt(claims: Iterable[VirtualIP], services: Iterable[Service]) -> tuple[Tak
 def _settle(taken: Taken, wanted: Iterable[tuple[str, Use]], lost: list[Lost]) -> None:
     for address, use in wanted:
         reason = taken.conflict(address, use)
+        if isinstance(reason, AddressReserved) and not taken.holders(address):
+            reason = None  # what is held stays; the reservation waits for its release
         if reason is None:
             taken.hold(address, use)
         else:

@@ -31,6 +31,7 @@ class Request(Struct, frozen=True):
     addresses_field: str = ""
     held: tuple[str, ...] = ()  # claims first, then status; what it shall keep if anything allows
     reserved: tuple[str, ...] = ()  # addresses of the AddressReservations that are for it
+    ours: bool = True  # its status is ours: a pool annotation or a claim; else `held` is another's word
     wrong: NoAddress | None = None
 
     @property
@@ -82,6 +83,7 @@ def request_of(
             if one.admits(service.namespace, service.name, service.labels)
             for address in one.addresses
         ),
+        ours=bool(held) or service.pool_annotation is not None,
         wrong=wrong,
     )
 

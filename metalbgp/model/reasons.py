@@ -15,12 +15,20 @@ class Reason(Struct, frozen=True, tag=True):
     def explain(self) -> str:
         raise NotImplementedError(type(self).__name__)  # a subclass without words is a bug, tests see it
 
+    def lines(self) -> tuple[str, ...]:
+        """For a screen: the answer, then a line for each pool that was asked."""
+        return (self.explain(),)
+
     def remedy(self) -> str:
         return ""
 
     @property
     def name(self) -> str:
         return type(self).__name__
+
+
+def _each(head: str, pools: tuple[tuple[str, str], ...]) -> str:
+    return f"{head}: {'; '.join(words for _, words in pools)}" if pools else head
 
 
 # ------------------------------------------------------------------ no address
@@ -62,11 +70,18 @@ class PoolExhausted(Reason, frozen=True):
     pool: str
     family: str  # IPv4, IPv6
     size: int
+    reserved: int = 0  # of them, for others
+    cooling: int = 0  # given up, not given again yet
+    occupied: str = ""  # the cluster's own, that what is left belongs to
 
     def explain(self) -> str:
         if not self.size:
             return f'pool "{self.pool}" has no {self.family} addresses'
-        return f'pool "{self.pool}" has no free {self.family} address ({self.size:,} in all)'
+        parts = [f"{self.size:,} in all"]
+        parts += [f"{self.reserved:,} reserved"] if self.reserved else []
+        parts += [f"{self.cooling:,} cooling"] if self.cooling else []
+        parts += [f"what is left belongs to {self.occupied}"] if self.occupied else []
+        return f'pool "{self.pool}" has no free {self.family} address ({", ".join(parts)})'
 
     def remedy(self) -> str:
         return f'add a range to spec.addresses of IPAddressPool "{self.pool}"'
@@ -151,8 +166,19 @@ class FamilyMismatch(Reason, frozen=True):
 
 
 class NoDualStackPool(Reason, frozen=True):
+    pools: tuple[tuple[str, str], ...] = ()  # (pool, words)
+
     def explain(self) -> str:
-        return "no pool has both an IPv4 and an IPv6 address free, and ipFamilyPolicy is RequireDualStack"
+        return _each(
+            "no pool has both an IPv4 and an IPv6 address free, and ipFamilyPolicy is RequireDualStack",
+            self.pools,
+        )
+
+    def lines(self) -> tuple[str, ...]:
+        return self.explain().partition(":")[0], *(words for _, words in self.pools)
+
+    def remedy(self) -> str:
+        return "use PreferDualStack, or pair two pools by secondFamilyFrom in a PoolPolicy"
 
 
 class NoPoolFits(Reason, frozen=True):
@@ -163,7 +189,12 @@ class NoPoolFits(Reason, frozen=True):
     def explain(self) -> str:
         if not self.pools:
             return "no pool may be used without being named"
-        return "no pool can serve it: " + "; ".join(words for _, words in self.pools)
+        return _each("no pool can serve it", self.pools)
+
+    def lines(self) -> tuple[str, ...]:
+        if not self.pools:
+            return (self.explain(),)
+        return "no pool can serve it", *(words for _, words in self.pools)
 
 
 class AddressReserved(Reason, frozen=True):

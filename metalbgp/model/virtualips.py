@@ -12,6 +12,7 @@ from msgspec import Struct
 # reserved: for a reservation, nobody behind it yet. releasing: withdrawn, then gone, cooling or reserved.
 # cooling: given up, and not given to others yet (reuse delay), or kept for whoever had it (sticky).
 Phase = Literal["reserved", "bound", "releasing", "cooling"]
+HELD_PHASES: tuple[Phase, ...] = ("bound",)  # a Service stands behind the address
 ANNOUNCED_PHASES: tuple[Phase, ...] = ("bound", "releasing")  # what speakers watch
 
 

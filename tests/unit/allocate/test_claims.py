@@ -89,6 +89,6 @@ def test_at_start_sharers_that_became_incompatible_while_nobody_looked_part() ->
 
 def test_an_address_kept_for_a_service_is_taken_for_all_others() -> None:
     own = service()
-    taken, _ = adopt([claim(own, phase="cooling")], [])
+    taken, _ = adopt([claim(own, phase="releasing")], [])
     assert taken.conflict(ADDRESS, use_of(own)) is None
     assert taken.conflict(ADDRESS, use_of(service("web/other"))) is not None
