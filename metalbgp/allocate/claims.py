@@ -100,8 +100,6 @@ def _withheld(
         if reuse_early or set(own.identities) & set(found.kept_for):
             return None
         return AddressCooling(address=found.address, kept_for=found.kept_for, until=found.until)
-    if found.phase == "reserved" and not found.holders:
-        return None  # its reservation is gone, and its claim not yet
     return AddressTaken(address=found.address, holder=f"VirtualIP {found.address} ({found.phase})")
 
 

@@ -1,6 +1,6 @@
 """The first usable address of a pool: spec order of its ranges, ascending inside (metallb.md 2.4).
 
-In:  a pool, a family, a Use, what is taken, addresses to pass over, whether the cluster's own are passed over.
+In:  a pool, a family, a Use, what is taken, addresses to pass over, and whether the cluster's own are.
 Out: the address or None. Usable: free, its own, or shareable with all who hold it.
 Elsewhere: which pools are tried, and in which order, is allocate.py.
 """

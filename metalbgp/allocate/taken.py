@@ -247,7 +247,7 @@ class Taken:
         return service in self._uses.get(address, ())
 
     def first_free(self, version: Family, at: int, *, guarded: bool = True) -> int:
-        """The lowest number >= at that nobody holds, that is not closed, and (guarded) not the cluster's own."""
+        """The lowest number >= at that is neither held nor closed nor (guarded) the cluster's own."""
         runs = self._runs[version]
         number = runs.next_gap(at)
         while guarded and (past := self._guard.past(version, number)) != number:
