@@ -138,7 +138,7 @@ class Case(Struct, frozen=True):
     def search(
         self, pool: Pool, version: Family, chosen: Sequence[str] = (), *, early: bool = False
     ) -> str | NoAddress:
-        """The first usable address, or why the pool has none. `early`: cooling ones too, if its policy allows."""
+        """The first usable address, or why there is none. `early`: cooling ones too, if the policy allows."""
         guarded = not self.policy(pool).allow_cluster_addresses
         quota = self.over_quota(pool, chosen)
         found = first_usable(

@@ -1,4 +1,4 @@
-"""What the cluster itself uses: addresses of Nodes, networks of Pods and Services. No new address is one of them.
+"""What the cluster itself uses, and no new address may be: Nodes' addresses, networks of Pods and Services.
 
 In:  ranges with their owners, all of them at once; they may overlap.
 Out: the owner of an address; the first number past whatever covers one, in O(log n) however large it is.
