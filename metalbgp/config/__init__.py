@@ -4,7 +4,8 @@ The only room that knows how these objects look in JSON. Pure: no clock, no I/O,
 
 objects.py      what users wrote, as it stands in their objects
 ranges.py, communities.py, selectors.py, durations.py    one syntax each
-pools.py, peers.py, advertisements.py, bfd.py    one kind each: object → value or the reasons against it
+pools.py, peers.py, advertisements.py, bfd.py,
+policies.py, reservations.py    one kind each: object → value or the reasons against it
 compile.py      all of them together: last good per object, conflicts, what is not in force yet
 compiled.py, virtualip.py, nodestate.py    our own kinds, there and back
 services.py     the annotations of a Service

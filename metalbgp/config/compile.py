@@ -15,7 +15,7 @@ from typing import Protocol, TypeVar
 from msgspec import Struct
 from msgspec.structs import replace
 
-from metalbgp.config import advertisements, aliases, bfd, peers, pools
+from metalbgp.config import advertisements, aliases, bfd, peers, policies, pools, reservations
 from metalbgp.config.communities import is_alias
 from metalbgp.config.mistakes import Findings
 from metalbgp.config.objects import BGPAdvertisement as RawBGP
@@ -56,6 +56,10 @@ def compile(objects: Objects, previous: Configuration, *, ignore_exclude_label: 
         lambda raw, findings: advertisements.read_l2(raw, findings, pools_now),
         previous.l2_advertisements,
     )
+    policies_read = _candidates("PoolPolicy", objects.policies, policies.read, previous.policies)
+    reserved = _candidates(
+        "AddressReservation", objects.reservations, reservations.read, previous.reservations
+    )
     configuration = replace(
         previous,
         pools=pools_now,
@@ -63,10 +67,12 @@ def compile(objects: Objects, previous: Configuration, *, ignore_exclude_label: 
         bgp_advertisements=bgp_now,
         l2_advertisements=settle(l2),
         bfd_profiles=profiles_now,
+        policies=settle(policies_read, policies.clash, lambda policy: frozenset(policy.pools)),
+        reservations=settle(reserved, reservations.clash, lambda one: frozenset(one.addresses)),
         ignore_exclude_label=ignore_exclude_label,
     )
     wrong = [*known.invalid]
-    for group in (profiles, pools_read, peers_read, bgp, l2):
+    for group in (profiles, pools_read, peers_read, bgp, l2, policies_read, reserved):
         wrong += [one for candidate in group for one in candidate.findings.found]
     return Compiled(
         configuration=configuration,
@@ -164,3 +170,9 @@ def _not_in_force(
         for advertisement in found:
             for field, why in advertisements.selects_nothing(advertisement, *names):
                 yield NotInForce(kind=kind, object=advertisement.name, field=field, why=why)
+    for policy in now.policies:
+        for field, why in policies.not_in_force(policy, now.pools):
+            yield NotInForce(kind="PoolPolicy", object=policy.name, field=field, why=why)
+    for reservation in now.reservations:
+        for field, why in reservations.not_in_force(reservation, now.pools):
+            yield NotInForce(kind="AddressReservation", object=reservation.name, field=field, why=why)

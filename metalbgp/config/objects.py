@@ -7,7 +7,8 @@ In:  JSON of the API server, or documents of a file. BGPPeer is read in both ver
      has are named alike; what it lacks is simply absent, so its missing timers stay missing).
 Out: objects for compile.py. A spec of the wrong types is kept as `unreadable`: the object is then invalid, as
      any other mistake, and does not count as deleted.
-Elsewhere: what the fields mean and which values they may have: pools.py, peers.py, advertisements.py, bfd.py.
+Elsewhere: what the fields mean and which values they may have: pools.py, peers.py, advertisements.py, bfd.py,
+     policies.py, reservations.py.
 """
 
 from collections.abc import Callable, Mapping
@@ -144,6 +145,40 @@ class BFDProfileSpec(Struct, frozen=True, rename="camel"):
     minimum_ttl: int | None = None
 
 
+class StickySpec(Struct, frozen=True):
+    lasts: str | None = field(default=None, name="for")
+
+
+class QuotaSpec(Struct, frozen=True, rename="camel"):
+    limit: int | None = None
+    namespaces: Names = None
+    namespace_selectors: Selectors = None
+
+
+class PoolPolicySpec(Struct, frozen=True, rename="camel"):
+    ip_address_pools: Names = field(default=None, name="ipAddressPools")
+    sticky: StickySpec | None = None
+    reuse_delay: str | None = None
+    when_exhausted: str = "Refuse"
+    quotas: list[QuotaSpec] | None = None
+    second_family_from: str = ""
+    probe: str = "Never"
+    protection: str = "None"
+    cluster_addresses: str = "Refuse"
+
+
+class ServiceReference(Struct, frozen=True):
+    namespace: str = ""
+    name: str = ""
+
+
+class AddressReservationSpec(Struct, frozen=True, rename="camel"):
+    addresses: Names = None
+    service: ServiceReference | None = None
+    service_selector: LabelSelector | None = None
+    comment: str = ""
+
+
 # ------------------------------------------------------------------ objects
 
 
@@ -180,8 +215,35 @@ class BFDProfile(_Object, frozen=True):
     spec: BFDProfileSpec = BFDProfileSpec()
 
 
-AnyObject = IPAddressPool | BGPPeer | BGPAdvertisement | L2Advertisement | Community | BFDProfile
-One = TypeVar("One", IPAddressPool, BGPPeer, BGPAdvertisement, L2Advertisement, Community, BFDProfile)
+class PoolPolicy(_Object, frozen=True):
+    spec: PoolPolicySpec = PoolPolicySpec()
+
+
+class AddressReservation(_Object, frozen=True):
+    spec: AddressReservationSpec = AddressReservationSpec()
+
+
+AnyObject = (
+    IPAddressPool
+    | BGPPeer
+    | BGPAdvertisement
+    | L2Advertisement
+    | Community
+    | BFDProfile
+    | PoolPolicy
+    | AddressReservation
+)
+One = TypeVar(
+    "One",
+    IPAddressPool,
+    BGPPeer,
+    BGPAdvertisement,
+    L2Advertisement,
+    Community,
+    BFDProfile,
+    PoolPolicy,
+    AddressReservation,
+)
 
 
 class Objects(Struct, frozen=True):
@@ -193,6 +255,8 @@ class Objects(Struct, frozen=True):
     l2_advertisements: tuple[L2Advertisement, ...] = ()
     communities: tuple[Community, ...] = ()
     bfd_profiles: tuple[BFDProfile, ...] = ()
+    policies: tuple[PoolPolicy, ...] = ()
+    reservations: tuple[AddressReservation, ...] = ()
 
 
 class _Head(Struct):
@@ -220,6 +284,8 @@ bgp_advertisement: Final = _reader(BGPAdvertisement)
 l2_advertisement: Final = _reader(L2Advertisement)
 community: Final = _reader(Community)
 bfd_profile: Final = _reader(BFDProfile)
+pool_policy: Final = _reader(PoolPolicy)
+address_reservation: Final = _reader(AddressReservation)
 
 READERS: Final[Mapping[str, Callable[[bytes | Raw], AnyObject]]] = {
     "IPAddressPool": ip_address_pool,
@@ -228,6 +294,8 @@ READERS: Final[Mapping[str, Callable[[bytes | Raw], AnyObject]]] = {
     "L2Advertisement": l2_advertisement,
     "Community": community,
     "BFDProfile": bfd_profile,
+    "PoolPolicy": pool_policy,
+    "AddressReservation": address_reservation,
 }
 
 
@@ -249,4 +317,6 @@ def gather(found: list[AnyObject]) -> Objects:
         l2_advertisements=of(L2Advertisement),
         communities=of(Community),
         bfd_profiles=of(BFDProfile),
+        policies=of(PoolPolicy),
+        reservations=of(AddressReservation),
     )

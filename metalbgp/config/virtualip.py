@@ -13,7 +13,7 @@ from sys import intern
 from typing import Any, Final
 
 import msgspec
-from msgspec import Raw, Struct, field
+from msgspec import Raw, Struct
 
 from metalbgp.config import jsonpatch
 from metalbgp.model.addresses import AddressError, address_of_claim, canonical, claim_name
@@ -37,7 +37,7 @@ class _Holder(Struct, gc=False, rename="camel", omit_defaults=True):
     publish_not_ready: bool = False
     sharing_key: str = ""
     ports: tuple[str, ...] = ()
-    address_id: str = field(default="", name="addressID")
+    address_id: str = ""
 
 
 class _Spec(Struct, gc=False, rename="camel", omit_defaults=True):

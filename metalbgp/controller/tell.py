@@ -10,12 +10,14 @@ from collections.abc import Callable, Iterable
 from metalbgp import logs
 from metalbgp.allocate.allocate import Allocation
 from metalbgp.cluster.resources import (
+    ADDRESS_RESERVATIONS,
     BFD_PROFILES,
     BGP_ADVERTISEMENTS,
     BGP_PEERS,
     COMMUNITIES,
     IP_ADDRESS_POOLS,
     L2_ADVERTISEMENTS,
+    POOL_POLICIES,
     SERVICES,
     Reference,
     Resource,
@@ -34,6 +36,8 @@ KINDS: dict[str, Resource] = {
         L2_ADVERTISEMENTS,
         COMMUNITIES,
         BFD_PROFILES,
+        POOL_POLICIES,
+        ADDRESS_RESERVATIONS,
     )
 }
 

@@ -18,7 +18,10 @@ from metalbgp.model.configuration import (
     L2Advertisement,
     Peer,
     Pool,
+    PoolPolicy,
     Preference,
+    Quota,
+    Reservation,
     ServiceAllocation,
     Source,
 )
@@ -120,6 +123,33 @@ BFD = st.builds(
     minimum_ttl=SECONDS,
     source=SOURCE,
 )
+POLICY = st.builds(
+    PoolPolicy,
+    name=WORD,
+    pools=few(WORD),
+    sticky=st.booleans(),
+    sticky_for=SECONDS,
+    reuse_delay=st.integers(0, 99),
+    reuse_early=st.booleans(),
+    quotas=few(
+        st.builds(Quota, limit=st.integers(0, 9), namespaces=few(WORD), namespace_selectors=few(SELECTOR))
+    ),
+    second_family_from=WORD,
+    probe=st.booleans(),
+    protect=st.booleans(),
+    allow_cluster_addresses=st.booleans(),
+    source=SOURCE,
+)
+RESERVATION = st.builds(
+    Reservation,
+    name=WORD,
+    addresses=few(WORD),
+    namespace=WORD,
+    service=WORD,
+    selector=st.none() | SELECTOR,
+    comment=WORD,
+    source=SOURCE,
+)
 CONFIGURATION = st.builds(
     Configuration,
     installation=WORD,
@@ -129,6 +159,8 @@ CONFIGURATION = st.builds(
     bgp_advertisements=few(BGP),
     l2_advertisements=few(LAYER2),
     bfd_profiles=few(BFD),
+    policies=few(POLICY),
+    reservations=few(RESERVATION),
     ignore_exclude_label=st.booleans(),
 )
 HOLDER = st.builds(
@@ -144,6 +176,7 @@ HOLDER = st.builds(
     publish_not_ready=st.booleans(),
     sharing_key=WORD,
     ports=few(st.builds("{}/{}".format, st.sampled_from(["TCP", "UDP", "SCTP"]), st.integers(1, 65535))),
+    address_id=WORD,
 )
 ADDRESS = st.one_of(
     st.integers(1, 2**32 - 1).map(lambda number: from_int(4, number)),
@@ -158,6 +191,9 @@ VIP = st.builds(
     holders=st.dictionaries(WORD, HOLDER, max_size=3),
     candidates=few(WORD),
     since=WORD,
+    kept_for=few(WORD),
+    until=WORD,
+    reservation=WORD,
     uid=WORD,
     resource_version=WORD,
     created=WORD,

@@ -53,6 +53,19 @@ def bfd(name: str, **fields: Any) -> Any:
     return made("BFDProfile", name, **fields)
 
 
+def policy(name: str, *pools: str, **fields: Any) -> Any:
+    return made("PoolPolicy", name, ipAddressPools=list(pools), **fields)
+
+
+def reservation(name: str, *addresses: str, **fields: Any) -> Any:
+    """For web/shop, unless `service` or `serviceSelector` says otherwise."""
+    whose: Any = {} if fields.keys() & {"service", "serviceSelector"} else {"service": SHOP}
+    return made("AddressReservation", name, addresses=list(addresses), **whose, **fields)
+
+
+SHOP = {"namespace": "web", "name": "shop"}
+
+
 def labelled(**labels: str) -> dict[str, Any]:
     return {"matchLabels": labels}
 

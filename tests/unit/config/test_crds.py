@@ -15,7 +15,8 @@ from metalbgp.config import objects
 from metalbgp.config.compile import compile as compile_objects
 from metalbgp.config.compiled import SPECIAL
 from metalbgp.config.written import camel
-from metalbgp.model.configuration import Configuration
+from metalbgp.controller.tell import KINDS
+from metalbgp.model.configuration import Configuration, PoolPolicy
 from metalbgp.model.report import NodeReport
 from metalbgp.model.virtualips import Holder
 
@@ -94,6 +95,8 @@ def test_the_schema_of_our_own_kinds_holds_every_field_of_the_model(
         ("l2advertisements.metallb.io", "v1beta1", objects.L2AdvertisementSpec),
         ("communities.metallb.io", "v1beta1", objects.CommunitySpec),
         ("bfdprofiles.metallb.io", "v1beta1", objects.BFDProfileSpec),
+        ("poolpolicies.metalbgp.io", "v1alpha1", objects.PoolPolicySpec),
+        ("addressreservations.metalbgp.io", "v1alpha1", objects.AddressReservationSpec),
     ],
 )
 def test_what_users_may_write_is_exactly_what_is_read(crd: str, version: str, kind: type[Struct]) -> None:
@@ -107,10 +110,39 @@ def test_an_older_peer_has_only_fields_of_the_newer_one() -> None:
     assert old < set(schema("bgppeers.metallb.io", "v1beta2", "spec")["properties"])
 
 
-def test_every_kind_of_metallb_has_a_status_subresource_but_ours_are_written_in_one_request() -> None:
+WRITTEN_BY_US = {
+    "virtualips.metalbgp.io",
+    "speakerconfigurations.metalbgp.io",
+    "nodestates.metalbgp.io",
+}
+
+
+def test_what_users_write_has_a_status_subresource_and_what_we_write_goes_in_one_request() -> None:
     for name, crd in CRDS.items():
         for version in crd["spec"]["versions"]:
-            assert ("subresources" in version) is name.endswith(".metallb.io"), name
+            assert ("subresources" in version) is (name not in WRITTEN_BY_US), name
+
+
+@pytest.mark.parametrize("kind", sorted(KINDS))
+def test_every_configuration_kind_can_say_what_is_wrong_with_it(kind: str) -> None:
+    resource = KINDS[kind]
+    versions = CRDS[f"{resource.plural}.{resource.group}"]["spec"]["versions"]
+    for version in versions:
+        status = version["schema"]["openAPIV3Schema"]["properties"]["status"]
+        assert status["properties"]["conditions"]["x-kubernetes-list-map-keys"] == ["type"]
+        assert "required" not in status
+
+
+def test_every_word_that_the_schema_of_a_policy_allows_is_read() -> None:
+    spec = schema("poolpolicies.metalbgp.io", "v1alpha1", "spec")["properties"]
+    for name, field in spec.items():
+        for word in field.get("enum", ()):
+            made = {"metadata": {"name": "p"}, "spec": {"ipAddressPools": ["a"], name: word}}
+            raw = objects.from_mapping({"kind": "PoolPolicy", **made})
+            result = compile_objects(objects.gather([raw]), Configuration(installation="x"))
+            (policy,) = result.configuration.policies
+            without = policy == PoolPolicy(name="p", pools=("a",))
+            assert without is (word == field["default"]), (name, word)
 
 
 # ------------------------------------------------------------------ the manifest
