@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from msgspec import Struct
 
 from metalbgp.allocate.taken import Use, use_of
-from metalbgp.model.addresses import AddressError, Family, canonical, family
+from metalbgp.model.addresses import AddressError, Family, canonical, family, trimmed
 from metalbgp.model.configuration import Reservation
 from metalbgp.model.reasons import BadRequest, FamilyMismatch, NoAddress, NoClusterIP
 from metalbgp.model.services import Service
@@ -102,9 +102,9 @@ def _families(service: Service) -> tuple[Family, ...]:
 def _asked_addresses(service: Service) -> tuple[str, tuple[str, ...]]:
     if service.requested_addresses:  # present but empty asks for nothing, and hides the old spelling
         field = f"annotation {service.annotation('loadBalancerIPs')}"
-        return field, tuple(text.strip() for text in service.requested_addresses.split(","))
+        return field, tuple(trimmed(text) for text in service.requested_addresses.split(","))
     if service.load_balancer_ip:
-        return "spec.loadBalancerIP", (service.load_balancer_ip.strip(),)
+        return "spec.loadBalancerIP", (service.load_balancer_ip,)
     return "", ()
 
 

@@ -19,7 +19,7 @@ def read(text: str) -> Community:
     large = text.startswith("large:")
     parts = text.removeprefix("large:").split(":")
     width, bits = (3, 32) if large else (2, 16)
-    fits = len(parts) == width and all(re.fullmatch(r"[0-9]{1,10}", part) for part in parts)
+    fits = len(parts) == width and all(re.fullmatch(r"0*[0-9]{1,10}", part) for part in parts)
     numbers = tuple(int(part) for part in parts) if fits else ()
     if not fits or max(numbers) >= 1 << bits:
         fix = (

@@ -12,7 +12,7 @@ import re
 from functools import lru_cache
 
 from metalbgp.config.mistakes import Mistake
-from metalbgp.model.addresses import BITS, AddressError, Range, from_int, parse
+from metalbgp.model.addresses import BITS, AddressError, Range, from_int, parse, trimmed
 
 _FORMS = 'write "a.b.c.d/28" or "first-last"'
 
@@ -23,7 +23,7 @@ def read(text: str) -> Range:
     if "/" in text:
         return _cidr(text)
     try:
-        address = parse(text.strip())
+        address = parse(trimmed(text))
     except AddressError as error:
         raise Mistake(f'"{text}" is neither a CIDR nor a range', _FORMS) from error
     length = BITS[address.version]
@@ -41,7 +41,7 @@ def _cidr(text: str) -> Range:
     except AddressError as error:
         raise Mistake(str(error), _FORMS) from error
     bits = BITS[address.version]
-    if not re.fullmatch(r"[0-9]{1,3}", length) or int(length) > bits:
+    if not re.fullmatch(r"0*[0-9]{1,3}", length) or int(length) > bits:
         raise Mistake(f'"{text}": "/{length}" is not a prefix length', _remedy(network, length, bits))
     size = 1 << (bits - int(length))
     first = int(address) & ~(size - 1)
@@ -67,7 +67,7 @@ def _remedy(network: str, length: str, bits: int) -> str:
 
 def _span(low: str, high: str) -> Range:
     try:
-        first, last = parse(low.strip()), parse(high.strip())
+        first, last = parse(trimmed(low)), parse(trimmed(high))
     except AddressError as error:
         raise Mistake(str(error), _FORMS) from error
     if first.version != last.version:

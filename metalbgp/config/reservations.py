@@ -12,7 +12,7 @@ from metalbgp.config import selectors
 from metalbgp.config.mistakes import Findings, Mistake
 from metalbgp.config.objects import AddressReservation as Raw
 from metalbgp.config.objects import AddressReservationSpec, ServiceReference
-from metalbgp.model.addresses import AddressError, canonical
+from metalbgp.model.addresses import AddressError, canonical, trimmed
 from metalbgp.model.configuration import Pool, Reservation
 
 _LABEL: Final = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")  # what Kubernetes lets a Service be called
@@ -53,7 +53,7 @@ def _addresses(findings: Findings, texts: list[str]) -> tuple[str, ...]:
 
 def _address(text: str) -> str:
     try:
-        return canonical(text.strip())
+        return canonical(trimmed(text))
     except AddressError as error:
         if "/" in text or "-" in text:
             raise Mistake(f'"{text}" is not one address', "list each address by itself") from error

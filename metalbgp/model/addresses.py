@@ -17,6 +17,10 @@ from msgspec import Struct
 
 Family = Literal[4, 6]
 BITS: dict[int, int] = {4: 32, 6: 128}
+BLANKS = (
+    "\t\n\v\f\r \x85\xa0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a"
+    "\u2028\u2029\u202f\u205f\u3000"
+)
 
 
 class AddressError(ValueError):
@@ -37,6 +41,11 @@ def parse(text: str) -> IPv4Address | IPv6Address:
     if address.scope_id is not None:
         raise AddressError(f'"{text}" carries a zone; write it without "%{address.scope_id}"')
     return address
+
+
+def trimmed(text: str) -> str:
+    """Without the blanks that Go trims; str.strip() takes four control characters more (U+001C to U+001F)."""
+    return text.strip(BLANKS)
 
 
 def canonical(text: str) -> str:
@@ -105,6 +114,13 @@ class Range(Struct, frozen=True, order=True):
 
     def __str__(self) -> str:
         return f"{from_int(self.version, self.first)}-{from_int(self.version, self.last)}"
+
+
+class Occupied(Struct, frozen=True):
+    """Addresses that the cluster itself uses: a Node's, the Pod networks, the Service networks."""
+
+    range: Range
+    owner: str  # for messages: "Node n1", "the Pod network of Node n1"
 
 
 def range_from_text(text: str) -> Range:

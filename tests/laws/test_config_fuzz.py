@@ -59,6 +59,8 @@ SPECS: dict[str, Any] = {
     "L2Advertisement": objects.L2AdvertisementSpec,
     "Community": objects.CommunitySpec,
     "BFDProfile": objects.BFDProfileSpec,
+    "PoolPolicy": objects.PoolPolicySpec,
+    "AddressReservation": objects.AddressReservationSpec,
 }
 
 
@@ -100,4 +102,4 @@ def test_a_text_is_a_duration_or_a_mistake_with_words(text: str) -> None:
     except Mistake as mistake:
         assert mistake.why and mistake.fix
     else:
-        assert -(2**63) < found < 2**63
+        assert -(2**63) <= found < 2**63
