@@ -22,6 +22,10 @@ class PoolUse(Struct, frozen=True):
     assigned_ipv6: int = 0
     capacity_ipv4: int = 0
     capacity_ipv6: int = 0
+    available_ipv4: int = 0  # for anybody: neither assigned nor reserved nor cooling
+    available_ipv6: int = 0
+    reserved: int = 0  # by AddressReservations, and nobody holds them
+    cooling: int = 0  # given up, and not given to others yet
 
 
 class _Pools(Collector):
@@ -40,6 +44,12 @@ class _Pools(Collector):
         total_v4 = family("ipv4_addresses_total", "Usable IPv4 addresses, per pool")
         in_use_v6 = family("ipv6_addresses_in_use_total", "IPv6 addresses in use, per pool")
         total_v6 = family("ipv6_addresses_total", "Usable IPv6 addresses, per pool")
+        reserved = GaugeMetricFamily(
+            "metalbgp_pool_reserved_addresses", "Reserved addresses that nobody holds", labels=["pool"]
+        )
+        cooling = GaugeMetricFamily(
+            "metalbgp_pool_cooling_addresses", "Addresses given up and not given again yet", labels=["pool"]
+        )
         for use in self._pools():
             in_use.add_metric([use.pool], use.assigned_ipv4 + use.assigned_ipv6)
             total.add_metric([use.pool], use.capacity_ipv4 + use.capacity_ipv6)
@@ -47,7 +57,9 @@ class _Pools(Collector):
             total_v4.add_metric([use.pool], use.capacity_ipv4)
             in_use_v6.add_metric([use.pool], use.assigned_ipv6)
             total_v6.add_metric([use.pool], use.capacity_ipv6)
-        yield from (in_use, total, in_use_v4, total_v4, in_use_v6, total_v6)
+            reserved.add_metric([use.pool], use.reserved)
+            cooling.add_metric([use.pool], use.cooling)
+        yield from (in_use, total, in_use_v4, total_v4, in_use_v6, total_v6, reserved, cooling)
 
 
 class ControllerMetrics:
