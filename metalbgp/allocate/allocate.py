@@ -2,14 +2,14 @@
 
 In:  a Request, the configuration, what is taken, the labels of namespaces, addresses just refused.
 Out: Allocation with its provenance, or Refusal with the reason; nothing is changed here.
-Elsewhere: reading the request is request.py; the rules of one pool and address are case.py; a 409 is claims.py.
+Elsewhere: reading the request is request.py; the rules of a pool and an address, case.py; a 409, claims.py.
 
 The order is MetalLB's (metallb.md 2.4): what it holds, explicit addresses, explicit pool, pinned pools, open
 pools; before a pool's free addresses come those that are reserved for the Service, then those kept for its
 return. MetalLB breaks ties at random; here the name does, so that planning twice changes nothing.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from difflib import get_close_matches
 
 from msgspec import Struct
@@ -37,7 +37,7 @@ from metalbgp.model.reasons import (
 )
 from metalbgp.model.services import Namespace
 
-__all__ = ["Allocation", "Refusal", "allocate", "may_use"]
+__all__ = ["Allocation", "Refusal", "allocate", "may_use", "objection"]
 
 LAST = 1 << 62  # priority 0 means: after every numbered pool
 
@@ -86,6 +86,21 @@ def allocate(
     return _automatic(case)
 
 
+def objection(
+    address: str,
+    request: Request,
+    configuration: Configuration,
+    taken: Taken,
+    namespaces: Mapping[str, Namespace],
+) -> NoAddress | None:
+    """Why the Service may not have one given address; None: nothing is against it."""
+    pool = configuration.pool_of(address)
+    if pool is None:
+        return AddressNotInPool(address=address)
+    labels = namespaces[request.namespace].labels if request.namespace in namespaces else {}
+    return Case(request, configuration, taken, labels, frozenset()).why_not(address, pool)
+
+
 # ------------------------------------------------------------------ what it holds, asks for, is promised
 
 
@@ -107,7 +122,7 @@ def _keep(case: Case) -> Allocation | None:
     if not kept or (request.addresses and len(kept) < len(request.families)):
         return None  # an asked set is judged again as a whole
     found = _complete(case, kept)
-    if found is None:
+    if request.needs_all and found.lacks is not None:
         return None
     held = tuple(kept[version] for version in sorted(kept))
     return found.allocation(Kept(pool=found.home.name, held=held))
@@ -160,13 +175,13 @@ def _promised(case: Case) -> Allocation | None:
         if family(address) not in case.request.families or case.why_not(address, pool) is not None:
             continue
         found = _complete(case, {family(address): address})
-        if found is not None:
+        if found.lacks is None or not case.request.needs_all:
             return found.allocation(why)
     return None
 
 
-def _complete(case: Case, have: Mapping[Family, str]) -> _Found | None:
-    """The families that lack, from the same pool or from its partner; None: RequireDualStack cannot be met."""
+def _complete(case: Case, have: Mapping[Family, str], *, early: bool = False) -> _Found:
+    """Beside what it has, the families that lack: from the same pool, or from its partner."""
     chosen = dict(have)
     first = _home(case, next(iter(have.values())))
     pair = (first, "")
@@ -176,13 +191,10 @@ def _complete(case: Case, have: Mapping[Family, str]) -> _Found | None:
     for version in case.request.families:
         if version in chosen:
             continue
-        more, lacks = _beside(case, first, version, tuple(chosen.values()))
-        if more is None:
-            if case.request.needs_all:
-                return None
-            continue
-        chosen[version] = more
-        pair = case.paired(first, _home(case, more)) or pair
+        more, lacks = _beside(case, first, version, tuple(chosen.values()), early=early)
+        if more is not None:
+            chosen[version] = more
+            pair = case.paired(first, _home(case, more)) or pair
     addresses = tuple(chosen[version] for version in sorted(chosen))
     return _Found(addresses, *pair, lacks=lacks)
 
@@ -192,7 +204,7 @@ def _beside(
 ) -> tuple[str | None, NoAddress | None]:
     """An address of one family that may stand beside others of a pool; else the pool's own reason."""
     promised = [one for one, _ in _wishes(case) if family(one) == version and one not in chosen]
-    first_reason: NoAddress | None = None
+    why_not: NoAddress | None = None
     for one in case.partners(pool):
         if one is not pool and case.may_use(one) is not None:
             continue
@@ -202,8 +214,9 @@ def _beside(
         found = case.search(one, version, chosen, early=early)
         if isinstance(found, str):
             return found, None
-        first_reason = first_reason or found
-    return None, first_reason
+        if why_not is None or version in one.families:  # that a partner is full says more than "has none"
+            why_not = found
+    return None, why_not
 
 
 # ------------------------------------------------------------------ free addresses of pools
@@ -243,12 +256,18 @@ def _automatic(case: Case) -> Allocation | Refusal:
                 return found
             short += () if early else reasons
     dual = any(isinstance(reason, NoDualStackPool) for reason in short)
-    words = tuple(
-        (getattr(reason, "pool", ""), reason.explain())
-        for reason in (*short, *barred)
-        if not isinstance(reason, NoDualStackPool)
-    )
+    words = _lines(reason for reason in (*short, *barred) if not isinstance(reason, NoDualStackPool))
     return Refusal(NoDualStackPool(pools=words) if dual else NoPoolFits(pools=words))
+
+
+def _lines(reasons: Iterable[NoAddress]) -> tuple[tuple[str, str], ...]:
+    """One line for each pool, though it may lack both families."""
+    lines: dict[str, list[str]] = {}
+    for reason in reasons:
+        words = lines.setdefault(getattr(reason, "pool", ""), [])
+        if reason.explain() not in words:
+            words.append(reason.explain())
+    return tuple((name, ", and ".join(words)) for name, words in lines.items())
 
 
 def _from_pools(
@@ -257,27 +276,29 @@ def _from_pools(
     """The first pool that gives all families wins; PreferDualStack may fall back to one family."""
     request = case.request
     fallback: dict[Family, tuple[Pool, str]] = {}
-    reasons: list[NoAddress] = []
+    lacks: dict[tuple[str, Family], NoAddress] = {}  # of a pool, why it has none of the family
     asked = how + ", before its delay ended: nothing else is free" if early else how
     for pool in pools:
         if early and not case.policy(pool).reuse_early:
             continue
-        chosen: list[str] = []
+        have: dict[Family, str] = {}
         for version in request.families:
-            address, reason = _beside(case, pool, version, tuple(chosen), early=early)
-            if address is not None:
-                chosen.append(address)
-                fallback.setdefault(version, (_home(case, address), address))
-            elif reason is not None:
-                reasons.append(reason)
-        if len(chosen) == len(request.families):
-            home, second = pool, ""
-            for one in chosen:
-                home, second = case.paired(pool, _home(case, one)) or (home, second)
-                if second:
-                    break
-            why = FirstFree(pool=home.name, asked=asked)
-            return Allocation(addresses=tuple(chosen), pool=home.name, why=why, second=second), []
+            found = case.search(pool, version, tuple(have.values()), early=early)
+            if isinstance(found, str):
+                have[version] = found
+                fallback.setdefault(version, (pool, found))
+            else:
+                lacks[pool.name, version] = found
+        if not have:
+            continue
+        whole = _complete(case, have, early=early)
+        if len(whole.addresses) == len(request.families):
+            return whole.allocation(FirstFree(pool=whole.home.name, asked=asked)), []
+        if whole.lacks is not None:
+            lacks.update(
+                {(pool.name, version): whole.lacks for version in request.families if version not in have}
+            )
+    reasons = list(lacks.values())
     if fallback and request.needs_all:
         return None, [NoDualStackPool(), *reasons] if len(pools) > 1 else reasons
     if fallback:
@@ -285,8 +306,8 @@ def _from_pools(
         pool, address = fallback[version]
         lacking = next(other for other in request.families if other != version)
         why = FirstFree(pool=pool.name, asked=asked)
-        lacks = case.exhausted(pool, lacking)
-        return Allocation(addresses=(address,), pool=pool.name, why=why, lacks=lacks), []
+        lack = lacks.get((pool.name, lacking))
+        return Allocation(addresses=(address,), pool=pool.name, why=why, lacks=lack), []
     return None, reasons
 
 

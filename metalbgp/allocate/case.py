@@ -56,8 +56,15 @@ class Case(Struct, frozen=True):
         second = self.second(pool)
         if second is not None:
             yield second
-        if self.configuration.policies:
-            yield from (one for one in self.configuration.pools if self.second(one) is pool)
+        for policy in self.configuration.policies:
+            if policy.second_family_from == pool.name:
+                homes = (self.named(name) for name in policy.pools)
+                yield from (one for one in homes if one is not None and self._home_of_second(one, pool))
+
+    def _home_of_second(self, home: Pool, second: Pool) -> bool:
+        """Whether the first family may come from `home`: only if it is asked for, or open to all."""
+        asked = home.name == self.request.pool if self.request.pool else home.auto_assign
+        return asked and home is not second and self.second(home) is second
 
     def paired(self, one: Pool, other: Pool) -> tuple[Pool, str] | None:
         """The home of two addresses and the name of the second pool; None: they cannot stand together."""
@@ -154,7 +161,7 @@ class Case(Struct, frozen=True):
         for address in self.taken.cooling(pool):
             if family(address) != version or address in self.refused or is_avoided(pool, address):
                 continue
-            if not (guarded and self.taken.owner(address)):
+            if not self.taken.is_reserved(address) and not (guarded and self.taken.owner(address)):
                 return address
         return None
 
@@ -169,8 +176,8 @@ class Case(Struct, frozen=True):
             pool=pool.name,
             family=FAMILY_NAMES[version],
             size=sum(piece.size for piece in pieces),
-            reserved=sum(1 for one in self.taken.reserved(pool) if family(one) == version),
-            cooling=sum(1 for one in self.taken.cooling(pool) if family(one) == version),
+            reserved=sum(self.taken.count_reserved(piece) for piece in pieces),
+            cooling=sum(self.taken.count_cooling(piece) for piece in pieces),
             occupied=owners[0] if owners and not self.policy(pool).allow_cluster_addresses else "",
         )
 

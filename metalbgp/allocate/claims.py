@@ -72,7 +72,7 @@ def judge(
     mine = found.holders.get(own.key)
     for key, holder in found.holders.items():
         if key != own.key:
-            reason = clash(found.address, use_of(own), use_of_holder(key, holder))
+            reason: Conflict | None = clash(found.address, use_of(own), use_of_holder(key, holder))
             if reason is not None and (mine is None or mine.uid != own.uid):
                 return Busy(reason)
     if mine is not None:
@@ -91,9 +91,11 @@ def _withheld(
     own: Service, found: VirtualIP, reservations: Sequence[Reservation], reuse_early: bool
 ) -> Conflict | None:
     """Why an address that nobody stands behind is not given to the Service."""
+    if found.phase not in ("reserved", "cooling"):  # releasing: withdrawn first, then given to others
+        return AddressTaken(address=found.address, holder=f"VirtualIP {found.address} ({found.phase})")
     reservation = next((one for one in reservations if found.address in one.addresses), None)
     if reservation is not None:
-        if reservation.admits(own.namespace, own.name, own.labels) and not found.holders:
+        if reservation.admits(own.namespace, own.name, own.labels):
             return None
         return AddressReserved(address=found.address, reservation=reservation.name, whose=reservation.whose())
     if found.phase == "cooling":

@@ -8,16 +8,9 @@ Elsewhere: who gathers them is the controller's inventory; a pool may be exempt 
 from bisect import bisect_right
 from collections.abc import Iterable
 
-from msgspec import Struct
+from metalbgp.model.addresses import Family, Occupied
 
-from metalbgp.model.addresses import Family, Range
-
-
-class Occupied(Struct, frozen=True):
-    """One of the cluster's own addresses or networks."""
-
-    range: Range
-    owner: str  # for messages: "Node n1", "the Pod network of Node n1"
+__all__ = ["Guard", "Occupied"]
 
 
 class Guard:

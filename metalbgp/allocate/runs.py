@@ -1,11 +1,12 @@
-"""A set of integers as sorted disjoint runs, so a full /8 costs one entry and a gap is found by bisection.
+"""Two sets of integers: Runs finds gaps by bisection (a full /8 is one entry), Numbers counts by bisection.
 
 In:  add and remove of one number.
-Out: next_gap(x), the lowest absent number >= x, in O(log runs); membership; counts.
-Elsewhere: what the numbers mean is taken.py.
+Out: Runs.next_gap(x), the lowest absent number >= x, and Runs.next_in(x), the lowest present one, in
+     O(log runs); Numbers.count(low, high) in O(log n).
+Elsewhere: what the numbers mean is taken.py and sharing.py.
 """
 
-from bisect import bisect_left, bisect_right
+from bisect import bisect_left, bisect_right, insort
 
 
 class Runs:
@@ -26,6 +27,15 @@ class Runs:
     def next_gap(self, number: int) -> int:
         index = self._run_of(number)
         return number if index is None else self._last[index] + 1
+
+    def next_in(self, number: int) -> int | None:
+        if self._run_of(number) is not None:
+            return number
+        right = bisect_left(self._first, number)
+        return self._first[right] if right < len(self._first) else None
+
+    def __bool__(self) -> bool:
+        return bool(self._first)
 
     def add(self, number: int) -> None:
         """Take the number in; harmless when it is there."""
@@ -70,3 +80,30 @@ class Runs:
             max(0, min(last, high) - max(first, low) + 1)
             for first, last in zip(self._first[start:stop], self._last[start:stop], strict=True)
         )
+
+
+class Numbers:
+    """A sorted list: what is counted is rarely contiguous, and its members are few beside a pool."""
+
+    def __init__(self) -> None:
+        self._all: list[int] = []
+
+    def __contains__(self, number: int) -> bool:
+        at = bisect_left(self._all, number)
+        return at < len(self._all) and self._all[at] == number
+
+    def add(self, number: int) -> None:
+        if number not in self:
+            insort(self._all, number)
+
+    def remove(self, number: int) -> None:
+        """Take the number out; harmless when it is not there."""
+        if number in self:
+            del self._all[bisect_left(self._all, number)]
+
+    def count(self, low: int, high: int) -> int:
+        """How many numbers of low..high are in the set."""
+        return bisect_right(self._all, high) - bisect_left(self._all, low)
+
+    def between(self, low: int, high: int) -> list[int]:
+        return self._all[bisect_left(self._all, low) : bisect_right(self._all, high)]

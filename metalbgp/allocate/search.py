@@ -5,7 +5,10 @@ Out: the address or None. Usable: free, its own, or shareable with all who hold 
 Elsewhere: which pools are tried, and in which order, is allocate.py.
 """
 
-from metalbgp.allocate.taken import Taken, Use
+from collections.abc import Iterator
+
+from metalbgp.allocate.sharing import Use
+from metalbgp.allocate.taken import Taken
 from metalbgp.model.addresses import Family, Range, from_int, parse
 from metalbgp.model.configuration import Pool
 
@@ -33,21 +36,41 @@ def first_usable(
         if piece.version != version:
             continue
         free = _first_free(pool, piece, taken, refused, guarded) if fresh else None
-        numbers = [] if free is None else [free]
+        last = piece.last if free is None else free - 1
         # A compatible address that is already in use counts as usable, and the lowest of all wins.
-        for address in taken.maybe_usable(use):
-            if address not in piece or address in refused or is_avoided(pool, address):
+        for number in _in_use(piece, last, use, taken):
+            address = from_int(version, number)
+            if address in refused or is_avoided(pool, address) or taken.conflict(address, use) is not None:
                 continue
-            number = int(parse(address))
-            if numbers and number > numbers[0]:
+            if not fresh and not taken.namespace_holds(use.namespace, address, but=use.service):
                 continue
-            if taken.conflict(address, use) is None and (
-                fresh or taken.namespace_holds(use.namespace, address, but=use.service)
+            if (
+                guarded
+                and taken.owner(address)
+                and use.service not in (one.service for one in taken.holders(address))
             ):
-                numbers = [number]
-        if numbers:
-            return from_int(version, numbers[0])
+                continue
+            return address
+        if free is not None:
+            return from_int(version, free)
     return None
+
+
+def _in_use(piece: Range, last: int, use: Use, taken: Taken) -> Iterator[int]:
+    """Held numbers of piece.first..last that it may have all the same, ascending: its own, and shared."""
+    own = sorted(
+        number
+        for address in taken.held_by(use.service)
+        if address in piece and (number := int(parse(address))) <= last
+    )
+    shared = taken.joinable(piece.version, use, piece.first)
+    while shared is not None and shared <= last:
+        while own and own[0] < shared:
+            yield own.pop(0)
+        if not own or own[0] != shared:
+            yield shared
+        shared = taken.joinable(piece.version, use, shared + 1)
+    yield from own
 
 
 def _first_free(pool: Pool, piece: Range, taken: Taken, refused: frozenset[str], guarded: bool) -> int | None:

@@ -1,19 +1,21 @@
-"""Who holds which address, and the first free one at or after any other.
+"""Every address that is not free, who stands behind it or why nobody may, and the next free one.
 
 In:  verbs: hold, release, close, open (one address each), learn (a VirtualIP as it is now); reserve, occupy
      (what the configuration promises, what the cluster itself uses: the whole set each time).
-Out: holders, the reason why one request may not have one address, the first free address.
-Elsewhere: which pool and which address is chosen is allocate.py; a 409 is claims.py; runs are runs.py; what
-     the cluster itself uses is guard.py.
+Out: holders, the reason why one request may not have one address, the first free address, counts.
+Elsewhere: which pool and which address is chosen is allocate.py; a 409 is claims.py; runs are runs.py; who
+     may share is sharing.py; what the cluster itself uses is guard.py.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from bisect import bisect_left, insort
+from collections.abc import Iterable, Iterator, Sequence
 
 from msgspec import Struct
 
 from metalbgp.allocate.guard import Guard, Occupied
-from metalbgp.allocate.runs import Runs
-from metalbgp.model.addresses import Family, family, parse
+from metalbgp.allocate.runs import Numbers, Runs
+from metalbgp.allocate.sharing import Sharers, Use, clash, use_of, use_of_holder
+from metalbgp.model.addresses import Family, Range, family, from_int, parse
 from metalbgp.model.configuration import Pool, Reservation
 from metalbgp.model.reasons import (
     AddressAnswers,
@@ -23,31 +25,11 @@ from metalbgp.model.reasons import (
     NotShared,
     PortTaken,
 )
-from metalbgp.model.services import Port, Service, identities
-from metalbgp.model.virtualips import HELD_PHASES, Holder, VirtualIP
+from metalbgp.model.virtualips import HELD_PHASES, VirtualIP
+
+__all__ = ["Closed", "Conflict", "Taken", "Use", "clash", "use_of", "use_of_holder"]
 
 Conflict = AddressTaken | NotShared | PortTaken | AddressReserved | AddressCooling | AddressAnswers
-
-
-class Use(Struct, frozen=True, gc=False):
-    """One Service's hold on an address: what a second one is judged by (metallb.md 2.5)."""
-
-    service: str  # namespace/name
-    uid: str
-    created: str = ""
-    sharing_key: str = ""  # "": never shared
-    backend: str = ""  # the selector's text under policy Local, else ""
-    ports: tuple[Port, ...] = ()
-    identities: tuple[str, ...] = ()  # what a kept address may remember of it
-
-    @property
-    def namespace(self) -> str:
-        return self.service.partition("/")[0]
-
-    @property
-    def age(self) -> tuple[str, str]:
-        """Sorts the oldest first; the key makes equal ages comparable."""
-        return self.created, self.service
 
 
 class Closed(Struct, frozen=True, gc=False):
@@ -65,52 +47,6 @@ class Closed(Struct, frozen=True, gc=False):
         return until or "9", self.since
 
 
-def backend_key(local: bool, selector: Mapping[str, str]) -> str:
-    """Under Local the traffic stays with the node's own Pods, so sharers must mean the same Pods."""
-    return ",".join(f"{key}={value}" for key, value in sorted(selector.items())) if local else ""
-
-
-def use_of(service: Service) -> Use:
-    return Use(
-        service=service.key,
-        uid=service.uid,
-        created=service.created,
-        sharing_key=service.sharing_key,
-        backend=backend_key(service.local, service.selector),
-        ports=service.ports,
-        identities=service.identities,
-    )
-
-
-def use_of_holder(key: str, holder: Holder) -> Use:
-    """The same from a claim: all that is known of a Service that is not (or not yet) in view."""
-    pieces = (text.partition("/") for text in holder.ports)
-    return Use(
-        service=key,
-        uid=holder.uid,
-        created=holder.created,
-        sharing_key=holder.sharing_key,
-        backend=backend_key(holder.policy == "Local", holder.selector),
-        ports=tuple(Port(protocol=protocol, port=int(port)) for protocol, _, port in pieces),
-        identities=identities(key, holder.address_id),
-    )
-
-
-def clash(address: str, new: Use, other: Use) -> Conflict | None:
-    """Why `new` may not stand beside `other` on the address; None: it may."""
-    if not other.sharing_key and not new.sharing_key:
-        return AddressTaken(address=address, holder=other.service)
-    if new.sharing_key != other.sharing_key:
-        return NotShared(address=address, holder=other.service, why="key")
-    if new.backend != other.backend:
-        why = "policy" if not (new.backend and other.backend) else "selector"
-        return NotShared(address=address, holder=other.service, why=why)
-    for port in new.ports:
-        if port in other.ports:
-            return PortTaken(address=address, port=port.port, protocol=port.protocol, holder=other.service)
-    return None
-
-
 class Taken:
     """Every address that cannot be given freely. Adding or removing one costs O(log n) and a memmove."""
 
@@ -120,24 +56,27 @@ class Taken:
         self._kept: dict[str, set[str]] = {}  # identity → closed addresses that it may have
         self._reserved: dict[str, Reservation] = {}  # by the configuration in force, claimed or not
         self._guard = Guard()
-        self._by_namespace: dict[str, dict[Family, Runs]] = {}  # addresses that its Services hold
+        self._by_namespace: dict[tuple[str, Family], Numbers] = {}  # addresses that its Services hold
         self._by_service: dict[str, set[str]] = {}
-        self._by_key: dict[str, set[str]] = {}  # sharing key → addresses where a holder has it
+        self._sharers = Sharers()
         self._runs: dict[Family, Runs] = {4: Runs(), 6: Runs()}
+        self._waiting: dict[Family, Numbers] = {4: Numbers(), 6: Numbers()}  # reserved, held by nobody
+        self._cooling: dict[Family, Numbers] = {4: Numbers(), 6: Numbers()}
+        self._patience: list[tuple[tuple[str, str], Family, int]] = []  # the same, first to end first
 
     def hold(self, address: str, use: Use) -> None:
         """The Service stands behind the address from now on (if it already did, the newer use counts)."""
+        version, number = family(address), int(parse(address))
         uses = self._uses.setdefault(address, {})
         before = uses.get(use.service)
         uses[use.service] = use
+        if before is not None:
+            self._sharers.drop(version, number, before, (one for one in uses.values() if one is not use))
+        self._sharers.put(version, number, use)
         self._by_service.setdefault(use.service, set()).add(address)
-        if before is not None and before.sharing_key != use.sharing_key:
-            self._forget_key(address, before.sharing_key)
-        if use.sharing_key:
-            self._by_key.setdefault(use.sharing_key, set()).add(address)
-        self._runs[family(address)].add(int(parse(address)))
-        runs = self._by_namespace.setdefault(use.namespace, {4: Runs(), 6: Runs()})
-        runs[family(address)].add(int(parse(address)))
+        self._by_namespace.setdefault((use.namespace, version), Numbers()).add(number)
+        self._waiting[version].remove(number)
+        self._runs[version].add(number)
 
     def release(self, address: str, service: str) -> None:
         """The Service holds the address no longer; harmless when it did not."""
@@ -145,15 +84,18 @@ class Taken:
         use = uses.pop(service, None)
         if use is None:
             return
+        version, number = family(address), int(parse(address))
+        self._sharers.drop(version, number, use, uses.values())
         mine = self._by_service[service]
         mine.discard(address)
         if not mine:
             del self._by_service[service]
-        self._forget_key(address, use.sharing_key)
         if all(other.namespace != use.namespace for other in uses.values()):
-            self._by_namespace[use.namespace][family(address)].remove(int(parse(address)))
+            self._by_namespace[use.namespace, version].remove(number)
         if not uses:
             del self._uses[address]
+            if address in self._reserved:
+                self._waiting[version].add(number)
             self._free_if_unused(address)
 
     def close(self, address: str, by: str, keep_for: str = "") -> None:
@@ -167,10 +109,14 @@ class Taken:
 
     def _close(self, address: str, closed: Closed) -> None:
         self.open(address)
+        version, number = family(address), int(parse(address))
         self._closed[address] = closed
         for identity in closed.kept_for:
             self._kept.setdefault(identity, set()).add(address)
-        self._runs[family(address)].add(int(parse(address)))
+        if closed.cooling:
+            self._cooling[version].add(number)
+            insort(self._patience, (closed.patience, version, number))
+        self._runs[version].add(number)
 
     def open(self, address: str) -> None:
         """Undo close; holders stay."""
@@ -182,6 +128,10 @@ class Taken:
             kept.discard(address)
             if not kept:
                 self._kept.pop(identity, None)
+        if closed.cooling:
+            version, number = family(address), int(parse(address))
+            self._cooling[version].remove(number)
+            del self._patience[bisect_left(self._patience, (closed.patience, version, number))]
         self._free_if_unused(address)
 
     def reserve(self, reservations: Sequence[Reservation]) -> None:
@@ -192,7 +142,10 @@ class Taken:
                 self._reserved[address] = one
         for address in self._reserved.keys() - before.keys():
             self._runs[family(address)].add(int(parse(address)))
+            if address not in self._uses:
+                self._waiting[family(address)].add(int(parse(address)))
         for address in before.keys() - self._reserved.keys():
+            self._waiting[family(address)].remove(int(parse(address)))
             self._free_if_unused(address)
 
     def occupy(self, occupied: Iterable[Occupied]) -> None:
@@ -254,32 +207,41 @@ class Taken:
             number = runs.next_gap(past)
         return number
 
-    def maybe_usable(self, use: Use) -> Iterable[str]:
-        """Taken addresses that this use might have all the same: its own, and those of its sharing key."""
-        own = self._by_service.get(use.service, set())
-        shared = self._by_key.get(use.sharing_key, set()) if use.sharing_key else set()
-        return own | shared
+    def joinable(self, version: Family, use: Use, at: int) -> int | None:
+        """The lowest held address >= at that the use might share; conflict() has the last word."""
+        return self._sharers.lowest(version, use, at)
 
     def kept_for(self, use: Use) -> tuple[tuple[str, str], ...]:
         """(address, identity) of what waits for its return; by its name first, then by its address-id."""
         names = use.identities or (use.service,)
         return tuple((address, name) for name in names for address in sorted(self._kept.get(name, ())))
 
-    def cooling(self, pool: Pool) -> tuple[str, ...]:
+    def cooling(self, pool: Pool) -> Iterator[str]:
         """Addresses of the pool that were given up and are not free yet, the nearest to its end first."""
-        found = [(closed.patience, address) for address, closed in self._closed.items() if closed.cooling]
-        return tuple(address for _, address in sorted(found) if address in pool)
+        found = (from_int(version, number) for _, version, number in self._patience)
+        return (address for address in found if address in pool)
 
     def reserved(self, pool: Pool) -> tuple[str, ...]:
         """Reserved addresses of the pool that nobody holds."""
-        return tuple(sorted(one for one in self._reserved if one in pool and one not in self._uses))
+        found = (
+            (piece, self._waiting[piece.version].between(piece.first, piece.last)) for piece in pool.ranges
+        )
+        return tuple(from_int(piece.version, number) for piece, numbers in found for number in numbers)
+
+    def count_cooling(self, piece: Range) -> int:
+        return self._cooling[piece.version].count(piece.first, piece.last)
+
+    def count_reserved(self, piece: Range) -> int:
+        """Of those that nobody holds."""
+        return self._waiting[piece.version].count(piece.first, piece.last)
+
+    def is_reserved(self, address: str) -> bool:
+        return address in self._reserved
 
     def used_by_namespace(self, namespace: str, pool: Pool) -> int:
         """How many addresses of the pool the Services of a namespace hold; a shared one counts once."""
-        runs = self._by_namespace.get(namespace)
-        if runs is None:
-            return 0
-        return sum(runs[piece.version].count(piece.first, piece.last) for piece in pool.ranges)
+        found = ((piece, self._by_namespace.get((namespace, piece.version))) for piece in pool.ranges)
+        return sum(numbers.count(piece.first, piece.last) for piece, numbers in found if numbers is not None)
 
     def namespace_holds(self, namespace: str, address: str, *, but: str = "") -> bool:
         """Whether a Service of the namespace, other than `but`, holds the address."""
@@ -306,10 +268,3 @@ class Taken:
     def _free_if_unused(self, address: str) -> None:
         if address not in self:
             self._runs[family(address)].remove(int(parse(address)))
-
-    def _forget_key(self, address: str, key: str) -> None:
-        if key and not any(use.sharing_key == key for use in self._uses.get(address, {}).values()):
-            addresses = self._by_key.get(key, set())
-            addresses.discard(address)
-            if not addresses:
-                self._by_key.pop(key, None)
