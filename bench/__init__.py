@@ -6,5 +6,6 @@ load.py    the objects that are made         watch.py   when a Service has its a
 wire.py    when an UPDATE is on the wire     routes.py  when a route is in the router's kernel
 cost.py    CPU seconds and memory            noise.py   how fast the machine was meanwhile
 phases.py  the measurements themselves       table.py   figures, baselines and ratios
+allocation.py   the one thing measured from inside: the function that chooses addresses
 metallb.py builds MetalLB and puts it on a lab, for a comparison in the same run
 """

@@ -22,6 +22,10 @@ def main() -> int:
     console = Console()
     if not console.is_terminal:
         console = Console(width=160)  # nothing is cut or folded in a pipe
+    if options.what == "allocation":
+        from bench.allocation import main as allocation  # needs the product, which measuring a lab does not
+
+        return allocation(console)
     began = time.monotonic()
 
     def say(text: str) -> None:
@@ -75,6 +79,13 @@ def _measure(name: str, options: argparse.Namespace, say: Callable[[str], None])
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
+    parser.add_argument(
+        "what",
+        nargs="?",
+        choices=["services", "allocation"],
+        default="services",
+        help="services on a lab (default), or the pure function that chooses addresses, without any lab",
+    )
     parser.add_argument("--lab", default="lab", help="name of the lab (default: lab)")
     parser.add_argument("--namespace", default="metallb-system", help="where the implementation's pods are")
     parser.add_argument("--name", default="metalbgp", help="what to call the one that is measured")
