@@ -10,12 +10,13 @@ from msgspec.structs import replace
 
 from metalbgp.cluster.errors import Unreachable
 from metalbgp.cluster.resources import IP_ADDRESS_POOLS
+from metalbgp.config import ranges
 from metalbgp.controller import pools
 from metalbgp.controller.claims import Claims
 from metalbgp.controller.pools import PoolCounters, buggy
 from metalbgp.inventory.inventory import Inventory
 from metalbgp.model.addresses import Range, from_int
-from metalbgp.model.configuration import Reservation
+from metalbgp.model.configuration import Pool, Reservation
 from tests.fakeapi import FakeClient
 from tests.values import configuration, pool, vip
 
@@ -99,3 +100,61 @@ async def test_a_pool_status_that_cannot_be_written_is_tried_ever_more_slowly(
     finally:
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
+
+
+def written(*texts: str) -> Pool:
+    """A pool of what users write in spec.addresses."""
+    return Pool(name="production", ranges=tuple(ranges.read(text) for text in texts))
+
+
+@pytest.mark.parametrize(
+    ("texts", "assigned", "available", "exact"),
+    [
+        (["::/0"], 1, 2**63 - 1, 2**128 - 1),
+        (["2001:db8::/66"], 1, 2**62 - 1, 2**62 - 1),
+        (["2001:db8::/65"], 1, 2**63 - 1, 2**63 - 1),
+        (["2001:db8::/64", "2001:db8:1::/64"], 1, 2**63 - 1, 2**65 - 1),  # MetalLB's sum becomes negative
+        (["2001:db8::/120"], 1, 255, 255),
+        (["2001:db8::/120", "198.51.100.0-198.51.100.9"], 1, 255, 255),
+    ],
+)
+async def test_an_ipv6_pool_of_any_size_is_counted_and_its_status_fits_in_64_bits(
+    texts: list[str], assigned: int, available: int, exact: int
+) -> None:
+    api = FakeClient()
+    counters, claims = bench(api)
+    counters._inventory.configure(configuration(written(*texts)))
+    claims.learn(replace(vip("2001:db8::7"), resource_version="1", uid="u"))
+    use = counters.use()[0]
+    assert (use.assigned_ipv6, use.available_ipv6, use.capacity_ipv6) == (assigned, exact, exact + assigned)
+    task = asyncio.create_task(counters.run())
+    try:
+        counters.due()
+        async with asyncio.timeout(5):
+            # a value of the fake, which tells nobody
+            while "status" not in (found := api.objects[IP_ADDRESS_POOLS.plural, NS, "production"]):
+                counters.due()
+                await asyncio.sleep(0.001)
+        assert (found["status"]["assignedIPv6"], found["status"]["availableIPv6"]) == (assigned, available)
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+@pytest.mark.parametrize(
+    ("texts", "capacity"),
+    [
+        (["198.51.100.0/24"], 254),
+        (["198.51.96.0/22"], 1016),
+        (["198.51.100.0/32"], 0),  # -1 in MetalLB
+        (["198.51.100.255/32", "198.51.100.1/32"], 1),
+        (["198.51.100.1-198.51.100.254"], 254),
+        (["198.51.100.250-198.51.101.5"], 10),
+    ],
+)
+def test_a_pool_that_avoids_buggy_addresses_has_as_many_as_it_can_give(
+    texts: list[str], capacity: int
+) -> None:
+    counters, _ = bench(FakeClient())
+    counters._inventory.configure(configuration(replace(written(*texts), avoid_buggy_ips=True)))
+    assert counters.use()[0].capacity_ipv4 == capacity
