@@ -105,9 +105,12 @@ def _router_id(text: str) -> str:
     if not text:
         return ""
     try:
-        return str(IPv4Address(text))
+        found = IPv4Address(text)
     except ValueError as error:  # MetalLB takes IPv6 here and panics later (metallb.md 1.2)
         raise Mistake(f'"{text}" is not written like an IPv4 address', "a router ID has 32 bits") from error
+    if not int(found):  # RFC 6286 section 2.1: routers refuse an OPEN that carries it
+        raise Mistake("a router ID is not 0", "leave it out: it is then made from the node's address")
+    return str(found)
 
 
 def _timers(spec: BGPPeerSpec, findings: Findings) -> tuple[int | None, int | None]:

@@ -286,3 +286,38 @@ def test_a_pool_edit_that_breaks_an_aggregate_is_told_on_the_advertisement() -> 
     assert [one.object for one in result.invalid] == ["a"]
     assert ranges(result) == {"p": ["10.0.0.0-10.0.0.63"]}
     assert result.configuration.bgp_advertisements == before.bgp_advertisements
+    assert whys(result) == [
+        'BGPAdvertisement a: spec.aggregationLength: /24 is wider than 10.0.0.0/26 of pool "p" '
+        "(its widest CIDR is a /26)"
+    ]
+    assert result.invalid[0].fix == "write 26 or more"
+
+
+HUSH: dict[str, Any] = {"password": "hush"}
+
+
+@pytest.mark.parametrize(
+    ("wrong", "field"),
+    [
+        (pool("p", "10.0.0.0/24", "10.1.0.0-2001:db8::1", generation=2), "spec.addresses[1]"),
+        (
+            peer("p", **HUSH, passwordSecret={"name": "t"}, generation=2),
+            "spec.passwordSecret",
+        ),
+        (peer("p", bfdProfile="fast", generation=2), "spec.bfdProfile"),
+        (peer("p", routerID="2001:db8::1", generation=2), "spec.routerID"),
+    ],
+)
+def test_what_metallb_takes_though_it_is_wrong_costs_its_object_alone(wrong: Any, field: str) -> None:
+    """New, it is not in force; edited in, the last good version stays. Everything else moves on."""
+    other = pool("other", "10.9.0.0/24")
+    fresh = compiled(wrong, other)
+    assert [(one.field, bool(one.fix)) for one in fresh.invalid] == [(field, True)]
+    assert [one.name for one in (*fresh.configuration.pools, *fresh.configuration.peers)] == ["other"]
+    before = in_force(pool("p", "10.0.0.0/24"), peer("p"))
+    result = compiled(wrong, other, previous=before)
+    assert [one.field for one in result.invalid] == [field]
+    kept = {
+        one.name: one.source.generation for one in (*result.configuration.pools, *result.configuration.peers)
+    }
+    assert kept == {"p": 1, "other": 1}
