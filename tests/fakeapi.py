@@ -8,7 +8,6 @@ Elsewhere: what a real API server does is tests/apiserver.py; this one validates
 
 import asyncio
 import copy
-import itertools
 from collections.abc import AsyncGenerator, Callable, Mapping
 from typing import Any
 
@@ -16,7 +15,7 @@ import msgspec
 from msgspec import Raw
 
 from metalbgp.cluster.client import Client, WatchEvent
-from metalbgp.cluster.errors import AlreadyExists, Conflict, NotFound
+from metalbgp.cluster.errors import AlreadyExists, Conflict, Gone, NotFound
 from metalbgp.cluster.resources import Resource
 
 Key = tuple[str, str, str]  # plural, namespace, name
@@ -40,7 +39,7 @@ class FakeClient(Client):
         self.writes: list[tuple[str, str, dict[str, Any]]] = []
         self.fails: Callable[[str, str], None] = lambda verb, path: None
         self.loses: Callable[[str, str], None] = lambda verb, path: None
-        self._versions = itertools.count(1)
+        self._newest = 0
         self._watchers: list[tuple[str, str, str, str, asyncio.Queue[WatchEvent]]] = []
 
     def behind(self, fence: Callable[[], float]) -> "FakeClient":
@@ -54,7 +53,7 @@ class FakeClient(Client):
         """Create or replace, whatever stood there."""
         key = (resource.plural, namespace if resource.namespaced else "", name)
         before = self.objects.get(key)
-        version = str(next(self._versions))
+        version = self._next()
         meta = {"uid": before["metadata"]["uid"] if before else f"uid-{version}", **body.get("metadata", {})}
         meta |= {"name": name, "resourceVersion": version}
         if key[1]:
@@ -66,9 +65,22 @@ class FakeClient(Client):
 
     def take(self, resource: Resource, name: str, namespace: str = "") -> None:
         key = (resource.plural, namespace if resource.namespaced else "", name)
-        self.objects[key]["metadata"]["resourceVersion"] = str(next(self._versions))
+        self.objects[key]["metadata"]["resourceVersion"] = self._next()
         self._say(key, "DELETED", None)
         del self.objects[key]
+
+    def restore(self, objects: dict[Key, dict[str, Any]]) -> None:
+        """From a backup, as with etcd: versions go back as well, and whoever watches must list anew."""
+        self.objects = copy.deepcopy(objects)
+        self._newest = max(
+            (int(whole["metadata"]["resourceVersion"]) for whole in objects.values()), default=0
+        )
+        for *_, events in self._watchers:
+            events.put_nowait(WatchEvent(type="RESTORED", object=Raw(b"{}")))
+
+    def _next(self) -> str:
+        self._newest += 1
+        return str(self._newest)
 
     def spec(self, resource: Resource, name: str, namespace: str = "") -> dict[str, Any]:
         found: dict[str, Any] = self.objects[resource.plural, namespace, name]["spec"]
@@ -113,12 +125,14 @@ class FakeClient(Client):
             ours = plural == resource.plural and namespace in ("", place)
             if ours and matches(whole, field_selector) and labelled(whole, label_selector):
                 events.put_nowait(WatchEvent(type="ADDED", object=Raw(msgspec.json.encode(whole))))
-        end = {"metadata": {"resourceVersion": "1", "annotations": {"k8s.io/initial-events-end": "true"}}}
+        ended = {"k8s.io/initial-events-end": "true"}
+        end = {"metadata": {"resourceVersion": str(self._newest), "annotations": ended}}
         events.put_nowait(WatchEvent(type="BOOKMARK", object=Raw(msgspec.json.encode(end))))
         self._watchers.append(me)
         try:
-            while True:
-                yield await events.get()
+            while (event := await events.get()).type != "RESTORED":
+                yield event
+            raise Gone(f"WATCH {resource.plural}", "too old resource version", status=410)
         finally:
             self._watchers.remove(me)
 

@@ -68,10 +68,15 @@ class Broken(Struct, Generic[T], frozen=True):
 
 
 class Synced(Struct, frozen=True):
-    """A complete list was taken in. Every list gives one; `first` only the first."""
+    """A complete list was taken in. Every list gives one; `first` only the first.
+
+    `went_back`: the list is older than what was heard before it. Lists are consistent reads, so the API
+    server was restored from a backup, and versions remembered from before prove nothing any more.
+    """
 
     count: int
     first: bool
+    went_back: bool = False
 
 
 class HeldBack(Struct, frozen=True):
@@ -158,6 +163,7 @@ class Reflector(Generic[T]):
         self._versions: dict[str, str] = {}  # of every key known, broken ones included
         self._broken: set[str] = set()  # keys whose latest version could not be read
         self._resume = ""  # where to go on watching; "": list
+        self._newest = 0  # the newest version heard of, if versions are numbers
         self._by_pages = False  # the server refused a watch list
         self._heard = False  # something came over the latest connection
         self._away = False  # it did not answer at all the last time
@@ -285,6 +291,7 @@ class Reflector(Generic[T]):
                     version = self._take(event.object, seen)
                 if seen is None:
                     self._resume = version or self._resume
+                    self._newest = max(self._newest, _number(version))
                     self._backoff.reset()
                     self.trouble = ""
 
@@ -362,9 +369,15 @@ class Reflector(Generic[T]):
         self.lists += 1
         self.trouble = ""
         first = not self._synced.is_set()
-        self._handle(Synced(len(self._values), first))
+        went_back, self._newest = 0 < _number(version) < self._newest, _number(version)
+        self._handle(Synced(len(self._values), first, went_back))
         self._synced.set()
         return True
+
+
+def _number(version: str) -> int:
+    """Versions of one kind are ordered integers (promised since Kubernetes 1.35, and always so)."""
+    return int(version) if version.isascii() and version.isdigit() else 0
 
 
 def _bookmark(raw: Raw) -> _Meta:

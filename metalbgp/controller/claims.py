@@ -8,11 +8,10 @@ An answer to a write is often seen before or after the watch's event of the same
 back to an older version would undo a decision in memory, so versions only grow. (resourceVersions of one
 kind are ordered integers: Kubernetes promises it since 1.35 and has kept it always.)
 
-A restored etcd goes back, though, and is right. What a complete list shows older than we know it is therefore
-doubted: if a while later the watch still has not brought what we know, the list is believed.
+A restored etcd goes back, though, and is right: start_over() forgets versions and takes what is listed.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 
 from metalbgp.allocate.taken import Taken
 from metalbgp.inventory.inventory import Inventory
@@ -51,29 +50,17 @@ class Claims:
         self.taken.learn(vip.address, None)
         return self._inventory.drop_claim(vip.address)
 
-    def doubtful(self, listed: Iterable[VirtualIP]) -> Mapping[str, int]:
-        """What a complete list lacks, or shows older than we know it: by address, the version we know."""
-        found = {vip.address: int(vip.resource_version or 0) for vip in listed}
-        return {
-            address: version
-            for address, version in self._seen.items()
-            if (address in found or address in self._inventory.claims) and found.get(address, -1) < version
-        }
-
-    def believe(self, listed: Iterable[VirtualIP], doubtful: Mapping[str, int]) -> Touched:
-        """Go back to the list wherever nothing newer came since."""
+    def start_over(self, listed: Iterable[VirtualIP]) -> Touched:
+        """The API server was restored from a backup: what it lists now is true, however old it is."""
+        self._seen.clear()
         found = {vip.address: vip for vip in listed}
         touched = NOTHING
-        for address, version in doubtful.items():
-            vip, known = found.get(address), self._inventory.claims.get(address)
-            if self._seen.get(address) != version or (vip and int(vip.resource_version or 0) >= version):
-                continue
-            del self._seen[address]
-            if vip is not None:
-                touched |= self.learn(vip)
-            elif known is not None:
+        for address, known in tuple(self._inventory.claims.items()):
+            if address not in found:
                 touched |= self.forget(known)
-                del self._seen[address]
+        self._seen.clear()
+        for vip in found.values():
+            touched |= self.learn(vip)
         return touched
 
     def replace_taken(self, taken: Taken) -> None:

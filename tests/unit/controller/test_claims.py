@@ -31,35 +31,20 @@ def test_an_older_version_that_comes_late_changes_nothing() -> None:
     assert known.phase == "releasing"
 
 
-def test_a_list_that_stays_older_is_believed() -> None:
-    """etcd was restored: the claim is what it was before, and the Services that it names are looked at."""
+def test_after_a_restore_an_older_version_is_the_truth() -> None:
+    """The claim is what it was before, and the Services that it names are looked at."""
     found = claims()
     found.learn(at(5, phase="releasing"))
-    listed = [at(3)]
-    doubts = found.doubtful(listed)
-    assert doubts == {ADDRESS: 5}
-    assert found.believe(listed, doubts).services == {"web/nginx"}
+    assert found.start_over([at(3)]).services == {"web/nginx"}
     assert found.get(ADDRESS) == at(3)
     found.learn(at(4, phase="releasing"))
     assert found.get(ADDRESS) == at(4, phase="releasing")
 
 
-def test_a_list_that_was_only_late_is_not_believed() -> None:
-    """Our own write was made while the list was under way: the watch brings it a moment later."""
-    found = claims()
-    found.learn(at(5))
-    doubts = found.doubtful([at(3)])
-    assert not found.believe([at(5)], doubts)
-    found.learn(at(6, phase="releasing"))
-    assert not found.believe([at(3)], doubts)
-    assert found.get(ADDRESS) == at(6, phase="releasing")
-
-
 def test_a_claim_that_the_restored_server_never_had_is_forgotten_and_its_service_claims_anew() -> None:
     found = claims()
     found.learn(at(5))
-    doubts = found.doubtful([])
-    assert found.believe([], doubts).services == {"web/nginx"}
+    assert found.start_over([]).services == {"web/nginx"}
     assert found.get(ADDRESS) is None
     assert ADDRESS not in found.taken
     found.learn(at(2))
@@ -71,12 +56,5 @@ def test_a_deleted_claim_that_the_restored_server_has_again_is_known_again() -> 
     found.learn(at(5))
     found.forget(at(6))
     assert not found.learn(at(3))
-    assert found.believe([at(3)], found.doubtful([at(3)])).services == {"web/nginx"}
+    assert found.start_over([at(3)]).services == {"web/nginx"}
     assert found.get(ADDRESS) == at(3)
-
-
-def test_deleted_claims_are_no_doubt() -> None:
-    found = claims()
-    found.learn(at(5))
-    found.forget(at(6))
-    assert found.doubtful([]) == {}
