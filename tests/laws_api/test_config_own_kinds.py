@@ -10,12 +10,15 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from metalbgp.cluster.client import Client
 from metalbgp.cluster.errors import ClusterError
 from metalbgp.cluster.resources import ADDRESS_RESERVATIONS, IP_ADDRESS_POOLS, Resource
+from metalbgp.config import virtualip
 from metalbgp.controller.tell import KINDS
+from metalbgp.model.virtualips import Holder, Phase, VirtualIP
 from tests.apiserver import ApiServer
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -172,3 +175,38 @@ def test_counters_and_conditions_of_a_pool_stand_with_and_without_each_other(ser
         made(server, "IPAddressPool", name, addresses=["10.67.0.0/24"])
         assert patched(server, IP_ADDRESS_POOLS, name, first) == first
         assert patched(server, IP_ADDRESS_POOLS, name, second) == counters | {"conditions": [CONDITION]}
+
+
+def test_people_may_delete_an_address_that_cools_down_and_no_other(server: ApiServer) -> None:
+    def vip(address: str, phase: Phase) -> None:
+        holders = {"web/shop": Holder(uid="u")} if phase == "bound" else {}
+        one = VirtualIP(address=address, pool="p", phase=phase, holders=holders, installation=SYSTEM)
+        body = msgspec.json.encode(virtualip.encode(one)).decode()
+        server.kubectl(CONTROLLER, "create", "-f", "-", stdin=body)
+
+    vip("10.68.0.1", "cooling")
+    server.kubectl("delete", "vip", "10.68.0.1")
+    phases: tuple[Phase, ...] = ("reserved", "bound", "releasing")
+    for at, phase in enumerate(phases):
+        vip(f"10.68.0.{at + 2}", phase)
+        eventually_refused(server, f"10.68.0.{at + 2}")
+        server.kubectl(CONTROLLER, "delete", "vip", f"10.68.0.{at + 2}")
+    vip("10.68.0.9", "cooling")
+    with pytest.raises(AssertionError, match="only metalbgp itself writes"):
+        server.kubectl("label", "vip", "10.68.0.9", "mine=yes")
+    server.kubectl(CONTROLLER, "delete", "vip", "10.68.0.9")
+
+
+CONTROLLER = "--token=test-token-of-controller"
+
+
+def eventually_refused(server: ApiServer, address: str) -> None:
+    """The server learns of a policy by a watch of its own; a deletion that is only tried shows it."""
+    for _ in range(100):
+        try:
+            server.kubectl("delete", "vip", address, "--dry-run=server")
+        except AssertionError as error:
+            assert "only metalbgp itself writes virtualips" in str(error)
+            break
+    with pytest.raises(AssertionError, match="only metalbgp itself writes virtualips"):
+        server.kubectl("delete", "vip", address)
