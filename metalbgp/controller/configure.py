@@ -12,13 +12,13 @@ from collections.abc import Awaitable, Callable, Iterable
 from typing import Any, Final
 
 import msgspec
-from msgspec import structs
+from msgspec import Raw, structs
 
 from metalbgp import logs
 from metalbgp.cluster.client import Client
 from metalbgp.cluster.configuration_state import ConfigurationState
 from metalbgp.cluster.errors import ClusterError, NotFound, Refused
-from metalbgp.cluster.reflector import Broken, Changed, Reflector, Removed
+from metalbgp.cluster.reflector import Broken, Changed, Reflector, Removed, Synced
 from metalbgp.cluster.resources import SPEAKER_CONFIGURATIONS
 from metalbgp.config import compiled, jsonpatch, objects
 from metalbgp.config.compile import compile as compile_objects
@@ -27,6 +27,7 @@ from metalbgp.controller.metrics import ControllerMetrics, PoolUse
 from metalbgp.controller.passwords import Passwords
 from metalbgp.controller.pools import PoolCounters
 from metalbgp.controller.tell import KINDS, Tell
+from metalbgp.controller.verdicts import Verdicts
 from metalbgp.inventory.inventory import Inventory
 from metalbgp.inventory.touched import Touched
 from metalbgp.model.configuration import Configuration
@@ -56,11 +57,12 @@ class Configurator:
         settled: Callable[[], Awaitable[None]],
     ) -> None:
         self._client, self._fenced = client, fenced
-        self._inventory, self._tell = inventory, tell
+        self._inventory, self._tell, self._claims = inventory, tell, claims
         self._namespace = namespace
         self._ignore_exclude_label = ignore_exclude_label
         self._touched, self._settled = touched, settled
         self._pools = PoolCounters(fenced, inventory, claims, namespace)
+        self._verdicts = Verdicts(fenced, inventory, claims, namespace)
         self._state = ConfigurationState(
             fenced,
             namespace,
@@ -83,7 +85,7 @@ class Configurator:
         self._passwords = Passwords(client, fenced, namespace, self._due.set)
         self._views: list[tuple[Reflector[Any], Callable[[Any], None]]] = [
             (
-                Reflector(client, resource, objects.READERS[kind], namespace=namespace),
+                Reflector(client, resource, self._reader(kind), namespace=namespace),
                 self._handler(kind),
             )
             for kind, resource in KINDS.items()
@@ -104,6 +106,17 @@ class Configurator:
 
     # ------------------------------------------------------------------ views
 
+    def _reader(self, kind: str) -> Callable[[Raw], objects.AnyObject]:
+        """Decodes what users wrote; what stands in the status concerns the verdicts alone."""
+        read = objects.READERS[kind]
+
+        def decode(data: Raw) -> objects.AnyObject:
+            found = read(data)
+            self._verdicts.seen(kind, found.metadata, data)
+            return found
+
+        return decode
+
     def _handler(self, kind: str) -> Callable[[Any], None]:
         def handle(event: Any) -> None:
             match event:
@@ -111,6 +124,7 @@ class Configurator:
                     self._objects[kind, found.metadata.name] = found
                 case Removed(key=key):
                     self._objects.pop((kind, key.rpartition("/")[2]), None)
+                    self._verdicts.gone(kind, key.rpartition("/")[2])
                 case Broken(key=key, error=error):
                     # The schema was changed or bypassed; the last good version stays, as for any invalid one.
                     logs.error("unreadable-object", kind=kind, key=key, error=error)
@@ -131,12 +145,13 @@ class Configurator:
                 )
             case Removed(old=found):
                 ours = found is not None and int(found.resource_version or 0) < self._version
-            case Broken():
+            case Broken() | Synced(went_back=True):  # restored: versions of before prove nothing any more
                 ours = False
             case _:
                 return
         if self._leading and not ours:
-            logs.warn("speaker-configuration-edited", by="other hands", how=type(event).__name__.lower())
+            if not isinstance(event, Synced):
+                logs.warn("speaker-configuration-edited", by="other hands", how=type(event).__name__.lower())
             self._sure = False
             self._due.set()
 
@@ -151,6 +166,7 @@ class Configurator:
                 group.create_task(reflector.run(handle))
             group.create_task(self._follow())
             group.create_task(self._pools.run())
+            group.create_task(self._verdicts.run())
 
     # ------------------------------------------------------------------ leading
 
@@ -161,7 +177,7 @@ class Configurator:
         async with self._passes:
             while not await self._begun():  # noqa: ASYNC110  # each turn asks the API server again
                 await asyncio.sleep(AGAIN)
-        self._leading = self._pools.leading = True
+        self._leading = self._pools.leading = self._verdicts.leading = True
         self._due.set()  # what came meanwhile; and what VirtualIPs named before is still to be removed
         self.count_pools_soon()
 
@@ -178,7 +194,7 @@ class Configurator:
         return True
 
     def stop(self) -> None:
-        self._leading = self._pools.leading = False
+        self._leading = self._pools.leading = self._verdicts.leading = False
         self._term += 1
 
     async def _take_over(self) -> None:
@@ -241,6 +257,7 @@ class Configurator:
             ignore_exclude_label=self._ignore_exclude_label,
         )
         self._tell.configuration(result.invalid, result.not_in_force, self._uid)
+        self._verdicts.judged(result.invalid, result.not_in_force)
         self.metrics.config_stale.set(float(bool(result.invalid)))
         await self._passwords.write(
             {name: one for (kind, name), one in self._objects.items() if kind == "BGPPeer"},
@@ -251,6 +268,7 @@ class Configurator:
         if wanted != before or self._written is None:
             wanted = structs.replace(wanted, sequence=self._next(before))
             await self._write(bridge(wanted, before, *filter(None, [self._written])))
+            self._claims.taken.reserve(wanted.reservations)  # before anybody asks for an address
             self._touched(self._inventory.configure(wanted))
             logs.log("configured", sequence=wanted.sequence)
         if (
@@ -316,6 +334,7 @@ class Configurator:
 
     def count_pools_soon(self) -> None:
         self._pools.due()
+        self._verdicts.due()
 
     def pool_use(self) -> tuple[PoolUse, ...]:
         return self._pools.use()
