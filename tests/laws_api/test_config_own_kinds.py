@@ -6,12 +6,14 @@ Out: the laws in the tests' names. Elsewhere: what the objects become is tests/u
 
 import asyncio
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
+import yaml
 
 from metalbgp.cluster.client import Client
 from metalbgp.cluster.errors import ClusterError
@@ -210,3 +212,29 @@ def eventually_refused(server: ApiServer, address: str) -> None:
             break
     with pytest.raises(AssertionError, match="only metalbgp itself writes virtualips"):
         server.kubectl("delete", "vip", address)
+
+
+PAGE = (ROOT / "docs" / "addresses.md").read_text()
+EXAMPLES = re.findall(r"^```yaml\n(.*?)^```", PAGE, re.M | re.S)
+
+
+@pytest.mark.parametrize("text", EXAMPLES, ids=range(len(EXAMPLES)))
+def test_what_the_page_of_addresses_shows_applies(server: ApiServer, text: str) -> None:
+    made = [one for one in yaml.safe_load_all(text) if one["kind"] != "Service"]
+    for one in made:
+        server.kubectl("create", "--dry-run=server", "-f", "-", stdin=json.dumps(one))
+    assert made or "address-id" in text
+
+
+def test_the_page_of_addresses_names_every_field_of_a_policy_and_its_default() -> None:
+    crd = next(
+        one
+        for one in yaml.safe_load_all((ROOT / "k8s" / "crds.yaml").read_text())
+        if one and one["metadata"]["name"] == "poolpolicies.metalbgp.io"
+    )
+    root = crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"]
+    listed = dict(re.findall(r"^\| `(\w+)(?:\[\])?` \| (.*?) \|", PAGE, re.M))
+    fields = root["properties"]["spec"]["properties"]
+    assert set(listed) == set(fields)
+    for name, field in fields.items():
+        assert "default" not in field or listed[name] == f"`{field['default']}`"
