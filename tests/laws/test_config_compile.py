@@ -15,7 +15,7 @@ from metalbgp.config import compiled as stored
 from metalbgp.config.compile import Compiled
 from metalbgp.config.objects import AnyObject
 from metalbgp.model.configuration import Configuration
-from tests.unit.config.made import NOTHING, alias, bgp, compiled, l2, peer, pool
+from tests.unit.config.made import NOTHING, alias, bgp, compiled, l2, peer, policy, pool, reservation
 
 LONG = bool(os.environ.get("METALBGP_LONG"))
 NAMES = st.sampled_from(["a", "b", "c", "d"])
@@ -61,14 +61,25 @@ LAYER2 = st.builds(
     NAMES,
     st.sampled_from([[], ["e"], ["e", "e"]]),
 )
-OBJECT = st.one_of(POOLS, PEERS, ADVERTISEMENTS, ALIASES, LAYER2)
+POLICIES = st.builds(
+    lambda name, pools, delay: policy(name, *pools, age=AGES[name], reuseDelay=delay),
+    NAMES,
+    st.lists(NAMES, min_size=1, max_size=2),
+    st.sampled_from(["0s", "1s", "bad"]),
+)
+RESERVATIONS = st.builds(
+    lambda name, hosts: reservation(name, *(f"10.0.0.{host}" for host in hosts), age=AGES[name]),
+    NAMES,
+    st.lists(st.sampled_from([1, 2, 3, 300]), min_size=1, max_size=2),
+)
+OBJECT = st.one_of(POOLS, PEERS, ADVERTISEMENTS, ALIASES, LAYER2, POLICIES, RESERVATIONS)
 
 
 def distinct(found: list[AnyObject]) -> list[AnyObject]:
     return list({(type(one), one.name): one for one in found}.values())
 
 
-WORLD = st.lists(OBJECT, max_size=14).map(distinct)
+WORLD = st.lists(OBJECT, max_size=18).map(distinct)
 HISTORY = st.lists(WORLD, min_size=1, max_size=4)
 
 
@@ -86,6 +97,10 @@ def stands(configuration: Configuration) -> None:
     blocks = [(one.name, block) for one in configuration.pools for block in one.ranges]
     for at, (_, block) in enumerate(blocks):
         assert not any(block.overlaps(other) for _, other in blocks[:at])
+    obeying = [pool for one in configuration.policies for pool in one.pools]
+    promised = [address for one in configuration.reservations for address in one.addresses]
+    for given_once in (obeying, promised):
+        assert len(given_once) == len(set(given_once))
     for one in configuration.peers:
         for other in configuration.peers:
             if one.name < other.name and one.address == other.address:
@@ -113,10 +128,17 @@ def test_what_is_in_force_never_contradicts_itself(history: list[list[AnyObject]
 
 @settings(max_examples=1000 if LONG else 100, deadline=None)
 @given(HISTORY)
-def test_a_pool_or_peer_in_force_goes_only_when_its_object_goes(history: list[list[AnyObject]]) -> None:
+def test_what_is_in_force_goes_only_when_its_object_goes(history: list[list[AnyObject]]) -> None:
     before, result = play(history)
+    now = result.configuration
     there = {one.metadata.uid for one in history[-1]}
-    for old, new in ((before.pools, result.configuration.pools), (before.peers, result.configuration.peers)):
+    pairs: list[tuple[Any, Any]] = [
+        (before.pools, now.pools),
+        (before.peers, now.peers),
+        (before.policies, now.policies),
+        (before.reservations, now.reservations),
+    ]
+    for old, new in pairs:
         uids = {one.source.uid for one in new}
         assert {one.source.uid for one in old} & there <= uids
 
