@@ -37,7 +37,9 @@ KINDS: Final = frozenset(
         "l2advertisements.metallb.io",
         "servicebgpstatuses.metallb.io",
         "servicel2statuses.metallb.io",
+        "addressreservations.metalbgp.io",
         "nodestates.metalbgp.io",
+        "poolpolicies.metalbgp.io",
         "speakerconfigurations.metalbgp.io",
         "virtualips.metalbgp.io",
     }

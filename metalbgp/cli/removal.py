@@ -18,6 +18,7 @@ from metalbgp.cli.errors import Absent, NotAllowed
 from metalbgp.cli.render import many
 from metalbgp.cluster.decode import meta
 from metalbgp.cluster.resources import (
+    ADDRESS_RESERVATIONS,
     BFD_PROFILES,
     BGP_ADVERTISEMENTS,
     BGP_PEERS,
@@ -30,6 +31,7 @@ from metalbgp.cluster.resources import (
     LEASES,
     NAMESPACES,
     NODE_STATES,
+    POOL_POLICIES,
     SECRETS,
     SERVICE_BGP_STATUSES,
     SERVICE_L2_STATUSES,
@@ -69,6 +71,8 @@ USERS: Final = (
     L2_ADVERTISEMENTS,
     COMMUNITIES,
     BFD_PROFILES,
+    POOL_POLICIES,
+    ADDRESS_RESERVATIONS,
 )
 Request = tuple[str, str, dict[str, Any] | None]  # method, path, body
 
@@ -187,8 +191,9 @@ def _counted(verb: str, found: Survey, resources: Iterable[Resource]) -> str:
 
 
 def _many(found: Survey, resource: Resource) -> str:
-    plural = f"{resource.kind}es" if resource.kind.endswith("s") else f"{resource.kind}s"
-    return many(len(found.of(resource)), resource.kind, plural.replace("tys", "ties"))
+    kind = resource.kind
+    plural = f"{kind[:-1]}ies" if kind.endswith("y") else f"{kind}es" if kind.endswith("s") else f"{kind}s"
+    return many(len(found.of(resource)), kind, plural)
 
 
 def left(found: Survey) -> list[str]:

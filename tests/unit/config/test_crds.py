@@ -11,6 +11,7 @@ import yaml
 from msgspec import Struct
 from msgspec.structs import fields
 
+from metalbgp.cli import checks, removal
 from metalbgp.config import objects
 from metalbgp.config.compile import compile as compile_objects
 from metalbgp.config.compiled import SPECIAL
@@ -207,3 +208,8 @@ def test_the_files_of_the_walkthrough_compile(path: Path) -> None:
     documents = [one for one in yaml.safe_load_all(path.read_text()) if one]
     ours = [objects.from_mapping(one) for one in documents if one["apiVersion"].startswith("metallb.io/")]
     assert not compile_objects(objects.gather(ours), Configuration(installation="metallb-system")).invalid
+
+
+def test_the_command_line_knows_every_crd() -> None:
+    assert set(CRDS) == checks.KINDS
+    assert {one.kind for one in removal.USERS} == set(KINDS)
