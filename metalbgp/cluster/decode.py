@@ -15,7 +15,7 @@ import msgspec
 from msgspec import Raw, Struct, field
 
 from metalbgp.config.services import annotations
-from metalbgp.model.services import Endpoint, EndpointSlice, Namespace, Node, Port, Service
+from metalbgp.model.services import Condition, Endpoint, EndpointSlice, Namespace, Node, Port, Service
 
 Bytes = bytes | Raw
 
@@ -63,6 +63,7 @@ class _ServiceSpec(Struct, frozen=True, gc=False, rename="camel"):
 
 class _Ingress(Struct, frozen=True, gc=False):
     ip: str | None = None
+    ip_mode: str | None = field(default=None, name="ipMode")
     hostname: str | None = None
     ports: list[Raw] | None = None
 
@@ -73,6 +74,7 @@ class _LoadBalancer(Struct, frozen=True, gc=False):
 
 class _ServiceStatus(Struct, frozen=True, gc=False, rename="camel"):
     load_balancer: _LoadBalancer = _LoadBalancer()
+    conditions: list[Condition] | None = None
 
 
 class _Service(Struct, frozen=True, gc=False):
@@ -258,7 +260,10 @@ def service(data: Bytes) -> Service:
         deprecated_annotations=asked.deprecated,
         pool_annotation=asked.from_pool,
         ingress=tuple(entry.ip for entry in ingress if entry.ip),
-        foreign_ingress=any(entry.hostname or entry.ports for entry in ingress),
+        foreign_ingress=any(
+            entry.hostname or entry.ports or entry.ip_mode not in (None, "VIP") for entry in ingress
+        ),
+        conditions=tuple(raw.status.conditions or ()),
         deleting=about.deletion_timestamp is not None,
     )
 
@@ -340,3 +345,19 @@ def secret(data: Bytes) -> Secret:
 
 def _condition(conditions: list[_Condition] | None, kind: Literal["Ready", "NetworkUnavailable"]) -> bool:
     return any(entry.type == kind and entry.status == "True" for entry in conditions or ())
+
+
+class _Networks(Struct, frozen=True, gc=False):
+    cidrs: list[str] | None = None
+
+
+class _ServiceNetwork(Struct, frozen=True, gc=False):
+    spec: _Networks = _Networks()
+
+
+_service_network = msgspec.json.Decoder(_ServiceNetwork).decode
+
+
+def service_network(data: Bytes) -> tuple[str, ...]:
+    """The CIDRs of a ServiceCIDR (networking.k8s.io/v1, Kubernetes 1.33 and later)."""
+    return tuple(_service_network(data).spec.cidrs or ())

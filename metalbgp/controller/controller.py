@@ -18,18 +18,20 @@ from metalbgp.allocate.claims import adopt
 from metalbgp.allocate.taken import use_of
 from metalbgp.cluster import decode
 from metalbgp.cluster.client import Client
-from metalbgp.cluster.reflector import Changed, Reflector, Removed
+from metalbgp.cluster.reflector import Changed, Reflector, Removed, Synced
 from metalbgp.cluster.resources import (
     ENDPOINT_SLICES,
     NAMESPACES,
     NODES,
     PODS,
+    SERVICE_CIDRS,
     SERVICES,
     VIRTUAL_IPS,
     Resource,
 )
 from metalbgp.cluster.trouble import tell_trouble
 from metalbgp.config import virtualip
+from metalbgp.controller.addresses import Addresses
 from metalbgp.controller.claims import Claims
 from metalbgp.controller.configure import Configurator
 from metalbgp.controller.metrics import ControllerMetrics
@@ -37,7 +39,7 @@ from metalbgp.controller.queue import Done, Outcome, WorkQueue
 from metalbgp.controller.reconcile import Reconciler
 from metalbgp.controller.tell import Emit, Tell
 from metalbgp.controller.writes import Writes
-from metalbgp.inventory.inventory import Inventory
+from metalbgp.inventory.inventory import IDLE_PHASES, Inventory
 from metalbgp.inventory.touched import Touched
 from metalbgp.model.names import INSTALLATION
 from metalbgp.model.services import Service
@@ -79,17 +81,29 @@ class Controller:
         self.metrics = ControllerMetrics(self.configurator.pool_use)
         self.configurator.metrics = self.metrics
         self.metrics.queue.set_function(lambda: self.queue.depth)
+        writes = Writes(fenced, options.installation, self.metrics)
+        self._addresses = Addresses(
+            self.inventory,
+            self.claims,
+            writes,
+            touched=self.touch,
+            now=now,
+            later=self.queue.add_later,
+        )
         self._reconciler = Reconciler(
             self.inventory,
             self.claims,
-            Writes(fenced, options.installation, self.metrics),
+            writes,
             tell,
+            self._addresses,
             touched=self.touch,
             now=now,
             later=self.queue.add_later,
             shown=self._shown,
         )
         self._reflectors = self._make_reflectors()
+        # API servers before 1.33 have no such kind, so nothing waits for this view.
+        self._service_networks = Reflector(client, SERVICE_CIDRS, decode.service_network)
 
     # ------------------------------------------------------------------ views
 
@@ -146,12 +160,31 @@ class Controller:
 
     def _on_node(self, event: Any) -> None:
         match event:
-            case Changed(new=node):
+            case Changed(old=old, new=node):
                 self.touch(self.inventory.put_node(node))
+                if old is None or (old.addresses, old.pod_cidrs) != (node.addresses, node.pod_cidrs):
+                    self._occupy()
             case Removed(key=key):
                 self.touch(self.inventory.drop_node(key))
+                self._occupy()
             case _:
                 tell_trouble(event, self.metrics.update_errors)
+
+    def _on_service_network(self, event: Any) -> None:
+        match event:
+            case Changed(key=key, new=cidrs):
+                self.inventory.put_service_network(key, cidrs)
+            case Removed(key=key):
+                self.inventory.drop_service_network(key)
+            case _:
+                return
+        self._occupy()
+
+    def _occupy(self) -> None:
+        """The cluster's own addresses changed: no new address is one of them, and some may be free now."""
+        if self.leading:  # who begins to lead takes them in with everything else
+            self.claims.taken.occupy(self.inventory.occupied())
+            self.touch(Touched(services=frozenset(self.inventory.pending)))
 
     def _on_namespace(self, event: Any) -> None:
         match event:
@@ -172,6 +205,10 @@ class Controller:
                 if known is not None and known.uid == vip.uid and known.phase == "bound":
                     self._keep_for_holders(vip)
                 self.touch(touched)
+            case Synced(went_back=True):
+                logs.warn("claims-went-back", why="the API server was restored")
+                view = next(one for one, _ in self._reflectors if one.resource is VIRTUAL_IPS)
+                self.touch(self.claims.start_over(view.values.values()))
             case _:
                 tell_trouble(event, self.metrics.update_errors)
 
@@ -209,6 +246,8 @@ class Controller:
             self.queue.add_later(f"service:{key}", COALESCE)
         for address in touched.addresses:
             self.queue.add(f"rerank:{address}")
+        for address in touched.idle:
+            self.queue.add(f"memory:{address}")
         self.configurator.count_pools_soon()
 
     async def _work(self, key: str) -> Outcome:
@@ -219,9 +258,11 @@ class Controller:
             case "service":
                 return await self._reconciler.service(rest)
             case "release":
-                return await self._reconciler.release(rest)
+                return await self._addresses.release(rest)
             case "rerank":
-                return await self._reconciler.rerank(rest)
+                return await self._addresses.rerank(rest)
+            case "memory":
+                return await self._addresses.remember(rest)
             case _:  # "foreign": an address of another installation may be free again
                 self.claims.taken.open(rest)
                 self.touch(Touched(services=frozenset(self.inventory.pending)))
@@ -243,6 +284,7 @@ class Controller:
         async with asyncio.TaskGroup() as group:
             for reflector, handle in self._reflectors:
                 group.create_task(reflector.run(handle))
+            group.create_task(self._service_networks.run(self._on_service_network))
             group.create_task(self.configurator.watch())
             group.create_task(self.queue.run())
             group.create_task(self._follow(elector_leads, group))
@@ -271,7 +313,10 @@ class Controller:
         await self.configurator.begin()
         inventory = self.inventory
         taken, lost = adopt(
-            inventory.claims.values(), (s for s in inventory.services.values() if inventory.is_ours(s))
+            inventory.claims.values(),
+            (s for s in inventory.services.values() if inventory.is_ours(s)),
+            inventory.configuration.reservations,
+            inventory.occupied(),
         )
         self.claims.replace_taken(taken)
         for one in lost:
@@ -282,8 +327,13 @@ class Controller:
         for vip in inventory.claims.values():
             if vip.phase == "releasing":
                 self.queue.add_later(f"release:{vip.address}", 1.0)
+            elif vip.phase in IDLE_PHASES:
+                self.queue.add(f"memory:{vip.address}")
             else:
                 self.queue.add(f"rerank:{vip.address}")
+        for reservation in inventory.configuration.reservations:
+            for address in reservation.addresses:
+                self.queue.add(f"memory:{address}")
         assigned = [s for s in inventory.services.values() if s.ingress or inventory.held(s.key)]
         for service in sorted(assigned, key=lambda service: (service.created, service.key)):
             self.queue.add(f"service:{service.key}", first=True)
@@ -316,5 +366,5 @@ def relevant_service(raw: Raw) -> Service | None:
     return service if service.type == "LoadBalancer" or service.pool_annotation is not None else None
 
 
-def now() -> str:
-    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+def now() -> datetime:
+    return datetime.now(UTC)

@@ -1,39 +1,38 @@
 """One Service from what it asks for to its claims, its status, and back to nothing.
 
 In:  a key of the work queue; the inventory (everything is decided on it, nothing is read on the way).
-Out: writes, in the order that makes double allocation impossible: claim (POST), then status. A released
-     address is first announced nowhere (phase releasing), then deleted, so nobody gets it while routes stand.
-Elsewhere: which address is allocate/; what is announced is plan/; who calls is controller.py.
+Out: writes, in the order that makes double allocation impossible: claim (POST), then status.
+Elsewhere: which address is allocate/; what is announced is plan/; what becomes of an address that a Service
+     leaves is addresses.py; who calls is controller.py.
 """
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
+from datetime import datetime
 
 import msgspec
-from msgspec import structs
 
 from metalbgp import logs
-from metalbgp.allocate.allocate import Allocation, Refusal, allocate
+from metalbgp.allocate.allocate import Allocation, Refusal, allocate, objection
 from metalbgp.allocate.claims import Busy, judge
 from metalbgp.allocate.request import request_of
 from metalbgp.allocate.taken import use_of
 from metalbgp.cluster.errors import ClusterError, Conflict
+from metalbgp.controller import memory
+from metalbgp.controller.addresses import Addresses
 from metalbgp.controller.claims import Claims
+from metalbgp.controller.contest import Contest
 from metalbgp.controller.queue import Done, Outcome, Retry
 from metalbgp.controller.tell import Tell
 from metalbgp.controller.writes import Writes
 from metalbgp.inventory.inventory import Inventory
 from metalbgp.inventory.touched import Touched
-from metalbgp.model.configuration import Pool
-from metalbgp.model.reasons import ClaimTooLarge
-from metalbgp.model.services import Service
-from metalbgp.model.virtualips import Holder, VirtualIP
-from metalbgp.plan.plan import plan, virtual_ip
-from metalbgp.plan.ranking import Claimant
-from metalbgp.plan.scene import Scene
+from metalbgp.model.names import ADDRESS_ALLOCATED
+from metalbgp.model.reasons import ClaimTooLarge, NoAddress
+from metalbgp.model.services import Condition, Service
+from metalbgp.model.virtualips import HELD_PHASES, VirtualIP
+from metalbgp.plan.plan import plan
 
-QUIET = 1.0  # seconds between "announced nowhere" and the deletion: speakers withdraw within milliseconds
-FOREIGN = 60.0  # seconds before an address that is not ours to watch is tried again
 LARGEST = 256 << 10  # bytes of a VirtualIP (contracts.md)
 TRIES = 64  # addresses in a row that others hold without our knowing, before we wait for the watch
 
@@ -53,9 +52,10 @@ class Reconciler:
         claims: Claims,
         writes: Writes,
         tell: Tell,
+        addresses: Addresses,
         *,
         touched: Callable[[Touched], None],  # who else is concerned by what was learned
-        now: Callable[[], str],  # RFC 3339
+        now: Callable[[], datetime],
         later: Callable[[str, float], None],  # work on a key again after some seconds
         shown: Callable[[Service], None],  # the status has the address now
     ) -> None:
@@ -63,12 +63,15 @@ class Reconciler:
         self._claims = claims
         self._writes = writes
         self._tell = tell
+        self._addresses = addresses
         self._touched = touched
         self._now = now
         self._later = later
         self._shown = shown
+        self._contest = Contest()
         # Service → the version of it that we wrote a status upon, and what: the watch may lag behind.
         self._written: dict[str, tuple[str, str, tuple[str, ...], str]] = {}
+        self._quiet: dict[str, float] = {}  # contested Services → not written before (seconds, monotonic)
 
     # ------------------------------------------------------------------ one Service
 
@@ -135,15 +138,60 @@ class Reconciler:
         """The claims stand: give back what is no longer wanted, then show the addresses."""
         for vip in self._claims.of(service.key):
             if vip.address not in answer.addresses:
-                await self._leave(vip.address, service.key)
+                await self._addresses.leave(vip.address, service.key)
         self._free_the_rest(service.key, answer)
-        written = (service.uid, service.resource_version, answer.addresses, answer.pool)
-        if self._written.get(service.key) == written:
+        written = (service.uid, service.resource_version, answer.addresses, answer.pools)
+        before = self._written.get(service.key)
+        if before == written:
             return  # on its way back to us
-        if await self._writes.show(service, answer.addresses, answer.pool):
+        if before is not None and await self._contested(service, before, written):
+            return
+        lost = self._lost(service, answer)
+        if await self._writes.show(service, answer.addresses, answer.pools):
             self._written[service.key] = written
+            if lost is not None:
+                self._tell.cleared(service, lost)
             self._shown(service)
             self._tell.allocated(service, answer)
+
+    def _lost(self, service: Service, answer: Allocation) -> NoAddress | None:
+        """Why an address that its status shows is not among those it has now."""
+        gone = [address for address in service.ingress if address not in answer.addresses]
+        if not gone or service.pool_annotation is None:
+            return None  # what other hands wrote there was never ours to give up
+        return objection(
+            gone[0],
+            request_of(service, self._inventory.held(service.key)),
+            self._inventory.configuration,
+            self._claims.taken,
+            self._inventory.namespaces,
+        )
+
+    async def _contested(
+        self,
+        service: Service,
+        before: tuple[str, str, tuple[str, ...], str],
+        wanted: tuple[str, str, tuple[str, ...], str],
+    ) -> bool:
+        """Whether somebody else keeps writing this status, so that ours waits for a while."""
+        now = asyncio.get_running_loop().time()
+        standing = (service.ingress, service.pool_annotation) == (wanted[2], wanted[3])
+        if (before[0], before[2:]) != (wanted[0], wanted[2:]) or standing:
+            return False  # another decision of ours, or ours stands
+        left = self._quiet.get(service.key, now) - now
+        if left <= 0:
+            wait = self._contest.replaced(service.key, now)
+            if wait is None:
+                return False
+            if not wait.tell:
+                # Written once after each pause: if the other one is gone, ours stands again.
+                self._quiet[service.key] = now + wait.seconds
+                return False
+            self._quiet[service.key] = now + wait.seconds
+            left = wait.seconds
+            self._tell.contested(service, await self._writes.other_writers(service))
+        self._later(f"service:{service.key}", left)
+        return True
 
     def _free_the_rest(self, key: str, answer: Allocation) -> None:
         """Held in memory without a claim: tried in vain, or named by a status alone."""
@@ -159,22 +207,36 @@ class Reconciler:
             self._touched(Touched(services=frozenset(self._inventory.pending)))
 
     async def _refuse(self, service: Service, answer: Refusal) -> None:
-        for vip in self._claims.of(service.key):
-            await self._leave(vip.address, service.key)
+        held = self._claims.of(service.key)
+        for vip in held:
+            await self._addresses.leave(vip.address, service.key)
         self._claims.drop_service(service.key)
         self._written.pop(service.key, None)
-        if service.ingress or service.pool_annotation is not None:
-            self._tell.cleared(service, answer.reason)
-            await self._writes.show(service, (), None)
+        why = Condition(
+            type=ADDRESS_ALLOCATED,
+            status="False",
+            reason=answer.reason.name,
+            message="\n".join(answer.reason.lines()),
+            last_transition_time=memory.written(self._now()),
+        )
+        if held or service.pool_annotation is not None:
+            if service.ingress:
+                self._tell.cleared(service, answer.reason)
+            await self._writes.show(service, (), None, why)
+        elif not service.ingress and not service.foreign_ingress:
+            await self._writes.explain(service, why)
+        # Else its status is another load balancer's, and no pool of ours can serve it: it is left alone.
         self._tell.refused(service, answer.reason)
 
     async def _give_up(self, key: str, service: Service | None) -> None:
         """Gone, or no longer a load balancer of ours."""
         for vip in self._claims.of(key):
-            await self._leave(vip.address, key)
+            await self._addresses.leave(vip.address, key)
         self._claims.drop_service(key)
         self._tell.forget(key)
         self._written.pop(key, None)
+        self._contest.forget(key)
+        self._quiet.pop(key, None)
         ours = service is not None and service.pool_annotation is not None
         if service is not None and ours and service.type != "LoadBalancer":
             await self._writes.show(service, (), None)
@@ -188,136 +250,52 @@ class Reconciler:
             if known is None:
                 made = await self._writes.claim(self._desired(service, address, answer, None))
                 if made is not None:
-                    self._learn(made, by=service.key)
+                    self._addresses.learn(made, by=service.key)
                     return True
                 try:
                     known = await self._writes.read(address)
                 except ValueError as error:  # other hands wrote it; whoever holds it, it is not ours
                     logs.warn("claim-unreadable", address=address, error=str(error))
-                    self._close(address, "a VirtualIP that cannot be read")
+                    self._addresses.close(address, "a VirtualIP that cannot be read")
                     return False
                 if known is None:
                     continue  # deleted between the two requests: the next POST decides
-            verdict = judge(service, known, self._inventory.uid, self._inventory.configuration.installation)
+            configuration = self._inventory.configuration
+            verdict = judge(
+                service,
+                known,
+                self._inventory.uid,
+                configuration.installation,
+                configuration.reservations,
+                reuse_early=configuration.policy_of(known.pool).reuse_early,
+            )
             if isinstance(verdict, Busy):
-                self._learn_busy(address, known)
+                self._addresses.learn_busy(address, known)
                 logs.log("address-busy", service=service.key, address=address, why=verdict.reason.explain())
                 return False
             desired = self._desired(service, address, answer, known)
             try:
-                self._learn(await self._writes.rewrite(known, desired), by=service.key)
+                self._addresses.learn(await self._writes.rewrite(known, desired), by=service.key)
             except Conflict:
                 known = await self._writes.read(address)
                 continue
             return True
-
-    def _learn_busy(self, address: str, found: VirtualIP) -> None:
-        if found.installation == self._inventory.configuration.installation:
-            self._learn(found)
-        else:  # outside our watch
-            self._close(address, f"installation {found.installation or 'unknown'}")
-
-    def _close(self, address: str, by: str) -> None:
-        """Known as taken only, and asked again after a while, for no watch tells us when it is free."""
-        self._claims.taken.close(address, by=by)
-        self._later(f"foreign:{address}", FOREIGN)
-
-    def _learn(self, vip: VirtualIP, by: str = "") -> None:
-        """`by`: the Service that we write it for. It need not be told: its pass is not over yet."""
-        touched = self._claims.learn(vip)
-        self._touched(structs.replace(touched, services=touched.services - {by}) if by else touched)
 
     def _desired(
         self, service: Service, address: str, answer: Allocation, known: VirtualIP | None
     ) -> VirtualIP:
         """The VirtualIP as it should be: our part planned anew, the parts of others as they stand."""
         inventory = self._inventory
-        pool = next((pool for pool in inventory.configuration.pools if pool.name == answer.pool), None)
-        if pool is None:  # a new configuration came while we waited for an answer
+        pool = inventory.configuration.pool_of(address)
+        if pool is None or pool.name not in (
+            answer.pool,
+            answer.second,
+        ):  # a new configuration came while we waited for an answer
             raise Conflict(f"IPAddressPool {answer.pool}", "it went while its address was claimed")
-        holders = {} if known is None or known.phase != "bound" else dict(known.holders)
+        holders = {} if known is None or known.phase not in HELD_PHASES else dict(known.holders)
         holders[service.key] = plan(service, inventory.endpoints(service.key), pool, inventory.configuration)
-        wanted = self._planned(address, pool, holders, known, {service.key: answer.addresses[0]})
+        wanted = self._addresses.planned(address, pool, holders, known, {service.key: answer.addresses[0]})
         size = len(msgspec.json.encode(wanted))
         if size > LARGEST:
             raise TooLarge(service, ClaimTooLarge(address=address, size=size, limit=LARGEST))
         return wanted
-
-    def _planned(
-        self,
-        address: str,
-        pool: Pool,
-        holders: Mapping[str, Holder],
-        known: VirtualIP | None,
-        first: Mapping[str, str],
-    ) -> VirtualIP:
-        claimants = [
-            Claimant(service=key, holder=holder, first=first.get(key) or self._first(key, address))
-            for key, holder in holders.items()
-        ]
-        inventory = self._inventory
-        scene = Scene(
-            configuration=inventory.configuration, nodes=inventory.nodes, live=inventory.live_speakers
-        )
-        wanted = virtual_ip(address, pool, claimants, scene, known)
-        return wanted if wanted.since else structs.replace(wanted, since=self._now())
-
-    def _first(self, key: str, address: str) -> str:
-        """The first address of a Service, which MetalLB's order of L2 candidates hashes."""
-        held = self._inventory.held(key)  # IPv4 first; survives a status that was wiped
-        return held[0] if held else address
-
-    async def _leave(self, address: str, key: str) -> None:
-        """The Service no longer stands behind the address; without another holder it is released."""
-        vip = self._claims.get(address)
-        while vip is not None and key in vip.holders:
-            rest = {name: holder for name, holder in vip.holders.items() if name != key}
-            if rest:
-                left = structs.replace(vip, holders=rest)
-            elif vip.phase != "releasing":
-                left = structs.replace(vip, phase="releasing", since=self._now())
-            else:  # by a predecessor of ours, or by us a moment ago
-                self._later(f"release:{address}", QUIET)
-                break
-            try:
-                self._learn(await self._writes.rewrite(vip, left), by=key)
-            except Conflict:
-                vip = await self._writes.read(address)
-                continue
-            logs.log("address-left", service=key, address=address, shared=bool(rest))
-            if not rest:
-                self._later(f"release:{address}", QUIET)
-            return
-
-    async def release(self, address: str) -> Outcome:
-        """Delete a claim that was announced nowhere for a while; its address may be given again."""
-        vip = self._claims.get(address)
-        if vip is None or vip.phase != "releasing":
-            return Done()
-        try:
-            await self._writes.delete(vip)
-        except Conflict:
-            fresh = await self._writes.read(address)
-            if fresh is not None:
-                self._learn(fresh)
-            return Retry(why="it changed meanwhile")
-        except ClusterError as error:
-            return Retry(why=str(error))
-        self._touched(self._claims.forget(vip))
-        logs.log("address-released", address=address)
-        return Done()
-
-    async def rerank(self, address: str) -> Outcome:
-        """The nodes that may own an address in L2 changed: one write if their order did."""
-        vip = self._claims.get(address)
-        pool = self._inventory.configuration.pool_of(address)
-        if vip is None or vip.phase != "bound" or pool is None:
-            return Done()
-        wanted = self._planned(address, pool, vip.holders, vip, {})
-        if wanted == vip:
-            return Done()
-        try:
-            self._learn(await self._writes.rewrite(vip, wanted))
-        except ClusterError as error:
-            return Retry(why=str(error))
-        return Done()

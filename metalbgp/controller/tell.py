@@ -22,8 +22,10 @@ from metalbgp.cluster.resources import (
     Reference,
     Resource,
 )
-from metalbgp.model.reasons import Invalid, NoAddress, NotInForce
+from metalbgp.model.reasons import FamilyMismatch, Invalid, NoAddress, NotInForce
 from metalbgp.model.services import Service
+
+LONGEST = 900  # characters of an event's message; the API server takes 1,024
 
 Emit = Callable[[Reference, str, str, str], None]  # object, Normal or Warning, reason, message
 
@@ -54,8 +56,8 @@ class Tell:
     def allocated(self, service: Service, answer: Allocation) -> None:
         self._told.pop(service.key, None)
         addresses = ", ".join(answer.addresses)
-        words = f"Assigned IP {addresses} from pool {answer.pool}: {answer.why.explain()}"
-        logs.log("address-assigned", service=service.key, addresses=list(answer.addresses), pool=answer.pool)
+        words = f"Assigned IP {addresses} from pool {answer.pools}: {answer.why.explain()}"
+        logs.log("address-assigned", service=service.key, addresses=list(answer.addresses), pool=answer.pools)
         self._service(service, "Normal", "IPAllocated", words)
         if answer.lacks is not None:
             self._service(service, "Normal", "AdditionalAssignFailed", answer.lacks.explain())
@@ -73,7 +75,20 @@ class Tell:
             return
         self._told[service.key] = words
         logs.warn("address-refused", service=service.key, reason=reason.name, why=reason.explain())
-        self._service(service, "Warning", "AllocationFailed", f"{reason.name}: {words}")
+        self._service(
+            service, "Warning", _event(service, reason), f"{reason.name}: {cut(words, service.key)}"
+        )
+
+    def contested(self, service: Service, others: tuple[str, ...]) -> None:
+        """Another controller writes the same status; we wait longer and longer between our writes."""
+        who = " and ".join(others) or "another client (managedFields does not say which)"
+        words = (
+            f"{who} keeps replacing the addresses that metalbgp writes into status.loadBalancer; they are "
+            "written again, more and more rarely. Remedy: let one of the two serve this Service "
+            "(spec.loadBalancerClass)"
+        )
+        logs.warn("status-contested", service=service.key, by=list(others))
+        self._service(service, "Warning", "StatusContested", words)
 
     def cleared(self, service: Service, reason: NoAddress) -> None:
         words = f"Released {', '.join(service.ingress)}: {reason.explain()}"
@@ -114,6 +129,24 @@ class Tell:
         for mended in self._objects.keys() - current.keys():
             logs.log("configuration-mended", kind=mended[0], object=mended[1], what=mended[2])
         self._objects = current
+
+
+def _event(service: Service, reason: NoAddress) -> str:
+    """MetalLB's name for the event (metallb.md 2.9)."""
+    if isinstance(reason, FamilyMismatch) and "RequireDualStack" in reason.wanted:
+        return "not enough clusterips"
+    asked = service.requested_addresses or service.load_balancer_ip
+    if asked and service.pool_annotation is not None:
+        return "LoadBalancerFailed"  # it had addresses, and asks for others that it cannot have
+    return "AllocationFailed"
+
+
+def cut(words: str, key: str) -> str:
+    """An event's message has 1,024 characters; the condition and the command have it all."""
+    if len(words) <= LONGEST:
+        return words
+    hint = f" … (metalbgp explain {key})"
+    return words[: LONGEST - len(hint)].rpartition(";")[0] + hint
 
 
 def with_remedy(words: str, remedy: str) -> str:

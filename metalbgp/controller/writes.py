@@ -8,15 +8,30 @@ Elsewhere: what to write is decided in reconcile.py; the JSON of our kinds is co
 from collections.abc import Sequence
 from typing import Any
 
+import msgspec
+from msgspec import structs
+
 from metalbgp.cluster.client import Client
 from metalbgp.cluster.errors import AlreadyExists, ClusterError, Conflict, NotFound
 from metalbgp.cluster.resources import SERVICES, VIRTUAL_IPS
 from metalbgp.config import virtualip
+from metalbgp.controller.contest import writers
 from metalbgp.controller.metrics import ControllerMetrics
 from metalbgp.model.addresses import claim_name
-from metalbgp.model.names import FROM_POOL
-from metalbgp.model.services import Service
+from metalbgp.model.names import ADDRESS_ALLOCATED, FROM_POOL
+from metalbgp.model.services import Condition, Service
 from metalbgp.model.virtualips import VirtualIP
+
+
+def conditions_with(service: Service, why: Condition | None) -> tuple[Condition, ...]:
+    """Everybody's conditions, with ours among them or without it. Its time moves with its status only."""
+    others = tuple(one for one in service.conditions if one.type != ADDRESS_ALLOCATED)
+    if why is None:
+        return others
+    before = next((one for one in service.conditions if one.type == ADDRESS_ALLOCATED), None)
+    if before is not None and before.status == why.status:
+        why = structs.replace(why, last_transition_time=before.last_transition_time)
+    return (*others, why)
 
 
 class Writes:
@@ -74,18 +89,27 @@ class Writes:
         except NotFound:
             return
 
-    async def show(self, service: Service, addresses: Sequence[str], pool: str | None) -> bool:
-        """Status and pool annotation in one request, as MetalLB writes them. False: they stood already."""
+    async def show(
+        self, service: Service, addresses: Sequence[str], pool: str | None, why: Condition | None = None
+    ) -> bool:
+        """Status and pool annotation in one request, as MetalLB writes them, with the condition that
+        says why there is no address. False: they stood already."""
+        conditions = conditions_with(service, why)
         if (
             tuple(addresses) == service.ingress
             and service.pool_annotation == pool
             and not service.foreign_ingress
+            and conditions == service.conditions
         ):
             return False
-        body: dict[str, Any] = {
-            "metadata": {"annotations": {FROM_POOL: pool}},
-            "status": {"loadBalancer": {"ingress": [{"ip": address} for address in addresses] or None}},
+        status: dict[str, Any] = {
+            "loadBalancer": {"ingress": [{"ip": address} for address in addresses] or None}
         }
+        if (
+            conditions != service.conditions
+        ):  # the list as a whole; resourceVersion guards the others'
+            status["conditions"] = msgspec.to_builtins(conditions) or None
+        body: dict[str, Any] = {"metadata": {"annotations": {FROM_POOL: pool}}, "status": status}
         try:
             await self._counted(
                 "status",
@@ -102,6 +126,30 @@ class Writes:
         except NotFound:
             return False
         return True
+
+    async def explain(self, service: Service, why: Condition) -> bool:
+        """The condition alone: the status has nothing else of ours. False: it stood already."""
+        conditions = conditions_with(service, why)
+        if conditions == service.conditions:
+            return False
+        await self._counted(
+            "status",
+            self._client.patch(
+                SERVICES,
+                service.name,
+                {"status": {"conditions": msgspec.to_builtins(conditions)}},
+                service.namespace,
+                subresource="status",
+                resource_version=service.resource_version,
+                uid=service.uid,
+            ),
+        )
+        return True
+
+    async def other_writers(self, service: Service) -> tuple[str, ...]:
+        """Who else writes the status of the Service, the latest first."""
+        found = msgspec.json.decode(await self._client.get(SERVICES, service.name, service.namespace))
+        return writers(found["metadata"].get("managedFields") or ())
 
     async def _counted(self, kind: str, request: Any) -> Any:
         try:

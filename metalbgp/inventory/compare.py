@@ -19,6 +19,7 @@ class Affected(Struct, frozen=True):
     services: frozenset[str]  # pools whose Services are allocated or planned again
     candidates: frozenset[str]  # pools whose addresses need their L2 candidates again
     pools: bool  # some pool changed, so pending Services may find room
+    giving: bool  # policies or reservations changed: what is new is judged by them, what is held is not
 
 
 def affected_pools(before: Configuration, after: Configuration) -> Affected:
@@ -28,7 +29,19 @@ def affected_pools(before: Configuration, after: Configuration) -> Affected:
         *_moved(_matching(before.l2_advertisements), _matching(after.l2_advertisements)),
     }
     ranked = _moved(_ranking(before.l2_advertisements), _ranking(after.l2_advertisements))
-    return Affected(services=frozenset(changed | planned), candidates=frozenset(ranked), pools=bool(changed))
+    return Affected(
+        services=frozenset(changed | planned),
+        candidates=frozenset(ranked),
+        pools=bool(changed),
+        giving=_giving(before) != _giving(after),
+    )
+
+
+def _giving(configuration: Configuration) -> tuple[object, ...]:
+    return (
+        tuple(replace(one, source=Source()) for one in configuration.policies),
+        tuple(replace(one, source=Source()) for one in configuration.reservations),
+    )
 
 
 def _moved(before: Facts, after: Facts) -> Iterator[str]:

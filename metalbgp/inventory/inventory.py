@@ -11,13 +11,15 @@ from msgspec.structs import replace
 
 from metalbgp.inventory.compare import affected_pools
 from metalbgp.inventory.endpoints import fold
+from metalbgp.inventory.networks import occupied
 from metalbgp.inventory.touched import NOTHING, Touched, services
-from metalbgp.model.addresses import family
+from metalbgp.model.addresses import Occupied, family
 from metalbgp.model.configuration import Configuration
 from metalbgp.model.services import Endpoints, EndpointSlice, Namespace, Node, Service
 from metalbgp.model.virtualips import Holder, VirtualIP
 
 NO_ENDPOINTS = Endpoints()
+IDLE_PHASES = ("reserved", "cooling")  # nobody stands behind the address
 
 
 class Inventory:
@@ -39,6 +41,10 @@ class Inventory:
         self._held: dict[str, set[str]] = {}  # service → addresses of the claims that name it
         self._in_namespace: dict[str, set[str]] = {}
         self._l2: set[str] = set()  # addresses that something announces in L2
+        self._by_pool: dict[str, set[str]] = {}  # pool that claims say they are of → their addresses
+        self._idle: set[str] = set()  # addresses of claims in phase reserved or cooling
+        self._reserved: frozenset[str] = frozenset()  # by the configuration
+        self.service_networks: dict[str, tuple[str, ...]] = {}  # ServiceCIDR → CIDRs
 
     # -------------------------------------------------------------- look-ups
 
@@ -200,22 +206,38 @@ class Inventory:
             self._held.setdefault(key, set()).add(vip.address)
             self._recount(key)
         (self._l2.add if _in_l2(vip.holders) else self._l2.discard)(vip.address)
-        if before is not None and (before.phase, before.holders) == (vip.phase, vip.holders):
+        (self._idle.add if vip.phase in IDLE_PHASES else self._idle.discard)(vip.address)
+        if before is None or before.pool != vip.pool:
+            self._unpool(before)
+            self._by_pool.setdefault(vip.pool, set()).add(vip.address)
+        if before is not None and _same_claim(before, vip):
             return NOTHING
         # Those it names: is this still what they shall have? Whoever waits for room: some may be free now.
         touched = services(old.keys() | vip.holders.keys())
         if old.keys() - vip.holders.keys():
             touched |= services(self._waiting_for(vip.address))
+        if vip.phase in IDLE_PHASES or vip.address in self._reserved:
+            touched |= Touched(idle=frozenset((vip.address,)))
         return touched
+
+    def _unpool(self, vip: VirtualIP | None) -> None:
+        if vip is not None:
+            addresses = self._by_pool[vip.pool]
+            addresses.discard(vip.address)
+            if not addresses:
+                del self._by_pool[vip.pool]
 
     def drop_claim(self, address: str) -> Touched:
         before = self.claims.pop(address, None)
         if before is None:
             return NOTHING
         self._l2.discard(address)
+        self._idle.discard(address)
+        self._unpool(before)
         for key in before.holders:
             self._unhold(key, address)
-        return services(before.holders.keys() | self._waiting_for(address))
+        idle = frozenset((address,)) & self._reserved
+        return services(before.holders.keys() | self._waiting_for(address)) | Touched(idle=idle)
 
     def _unhold(self, key: str, address: str) -> None:
         addresses = self._held.get(key, set())
@@ -252,19 +274,61 @@ class Inventory:
             return NOTHING
         change = affected_pools(before, configuration)
         touched_services: set[str] = set()
-        touched_addresses: set[str] = set()
-        for address, vip in self.claims.items():
-            homes = {one.pool_of(address) for one in (before, configuration)}
-            names = {pool.name for pool in homes if pool is not None} | {vip.pool}
-            if names & change.services:
-                touched_services |= vip.holders.keys()
-            elif names & change.candidates and address in self._l2:
-                touched_addresses.add(address)
+        for address in self._claims_of(change.services):
+            touched_services |= self.claims[address].holders.keys()
+        touched_addresses = {one for one in self._claims_of(change.candidates) if one in self._l2}
         if before.ignore_exclude_label != configuration.ignore_exclude_label:
             touched_addresses |= self._l2
-        if change.pools:
-            touched_services |= self.pending
-        return Touched(services=frozenset(touched_services), addresses=frozenset(touched_addresses))
+        if change.pools or change.giving:
+            touched_services |= self.pending | self.lacking
+        reserved_before = self._reserved
+        self._reserved = frozenset(one for each in configuration.reservations for one in each.addresses)
+        idle: set[str] = set()
+        if change.pools or change.giving:
+            idle |= self._idle | reserved_before | self._reserved
+        return Touched(
+            services=frozenset(touched_services),
+            addresses=frozenset(touched_addresses),
+            idle=frozenset(idle),
+        )
+
+    def _claims_of(self, pools: Collection[str]) -> set[str]:
+        """Addresses of the claims that these pools concern, found without a look at any other.
+
+        A claim says which pool it is of. Pools never overlap, so what one pool gains, another, which changed
+        as well, has lost; only what names a pool that is gone must be looked at one by one.
+        """
+        if not pools:
+            return set()
+        known = {pool.name for pool in self.configuration.pools}
+        found: set[str] = set()
+        for name in self._by_pool.keys() & set(pools):
+            found |= self._by_pool[name]
+        for name in self._by_pool.keys() - known:
+            found |= self._by_pool[name]
+        return found
+
+    # -------------------------------------------------------------- what the cluster itself uses
+
+    def put_service_network(self, name: str, cidrs: tuple[str, ...]) -> None:
+        self.service_networks[name] = cidrs
+
+    def drop_service_network(self, name: str) -> None:
+        self.service_networks.pop(name, None)
+
+    def occupied(self) -> tuple[Occupied, ...]:
+        return tuple(occupied(self.nodes.values(), self.service_networks))
+
+
+def _same_claim(one: VirtualIP, other: VirtualIP) -> bool:
+    """Nothing that decides who may have what."""
+    return (one.phase, one.holders, one.kept_for, one.until, one.reservation) == (
+        other.phase,
+        other.holders,
+        other.kept_for,
+        other.until,
+        other.reservation,
+    )
 
 
 def _in_l2(holders: Mapping[str, Holder]) -> bool:

@@ -54,7 +54,7 @@ class Service(Struct, frozen=True, gc=False):
     deprecated_annotations: tuple[str, ...] = ()  # metallb.universe.tf/… in use
     pool_annotation: str | None = None  # metallb.io/ip-allocated-from-pool as it stands
     ingress: tuple[str, ...] = ()  # status.loadBalancer.ingress[].ip
-    foreign_ingress: bool = False  # an entry with a hostname or ports, which we never write
+    foreign_ingress: bool = False  # an entry with a hostname, ports or an ipMode that we never write
     conditions: tuple[Condition, ...] = ()  # status.conditions, everybody's
     deleting: bool = False
 

@@ -14,7 +14,7 @@ from msgspec.structs import replace
 from metalbgp.cluster import decode
 from metalbgp.cluster.errors import Invalid, NotLeading, Unreachable
 from metalbgp.cluster.resources import IP_ADDRESS_POOLS, SERVICES, SPEAKER_CONFIGURATIONS, VIRTUAL_IPS
-from metalbgp.controller import configure, reconcile
+from metalbgp.controller import addresses, configure, reconcile
 from metalbgp.controller.controller import Controller, Options, live_nodes
 from tests.fakeapi import FakeClient
 
@@ -25,7 +25,7 @@ NS = "metallb-system"
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(configure, "COALESCE", 0.001)
     monkeypatch.setattr(configure, "AGAIN", 0.001)
-    monkeypatch.setattr(reconcile, "QUIET", 0.02)
+    monkeypatch.setattr(addresses, "QUIET", 0.02)
 
 
 class World:
