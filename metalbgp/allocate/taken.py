@@ -214,7 +214,9 @@ class Taken:
     def kept_for(self, use: Use) -> tuple[tuple[str, str], ...]:
         """(address, identity) of what waits for its return; by its name first, then by its address-id."""
         names = use.identities or (use.service,)
-        return tuple((address, name) for name in names for address in sorted(self._kept.get(name, ())))
+        return tuple(
+            (address, name) for name in names for address in sorted(self._kept.get(name, ()), key=_place)
+        )
 
     def cooling(self, pool: Pool) -> Iterator[str]:
         """Addresses of the pool that were given up and are not free yet, the nearest to its end first."""
@@ -268,3 +270,8 @@ class Taken:
     def _free_if_unused(self, address: str) -> None:
         if address not in self:
             self._runs[family(address)].remove(int(parse(address)))
+
+
+def _place(address: str) -> tuple[Family, int]:
+    """Sorts IPv4 before IPv6, and each by number."""
+    return family(address), int(parse(address))
