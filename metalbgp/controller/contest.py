@@ -27,21 +27,19 @@ class Wait(Struct, frozen=True):
 
 class Contest:
     def __init__(self) -> None:
-        self._replaced: dict[str, list[float]] = {}
-        self._wait: dict[str, float] = {}
+        self._replaced: dict[str, list[float]] = {}  # Service → when, the latest TIMES
+        self._wait: dict[str, float] = {}  # Services that are contested → the wait of now
 
     def replaced(self, key: str, now: float) -> Wait | None:
         """Our status of the Service was replaced by something else. None: write it again at once."""
-        times = [
-            when for when in self._replaced.get(key, ()) if when > now - WINDOW - self._wait.get(key, 0.0)
-        ]
-        self._replaced[key] = times = [*times[-TIMES:], now]
-        if len(times) <= TIMES:
-            self._wait.pop(key, None)
+        before = self._wait.get(key, 0.0)
+        times = [when for when in self._replaced.get(key, ()) if when > now - WINDOW - before]
+        self._replaced[key] = [*times[1 - TIMES :], now]
+        if not times or (not before and len(times) < TIMES):
+            self._wait.pop(key, None)  # the other one is gone, or it was a person
             return None
-        first = key not in self._wait
-        self._wait[key] = FIRST_WAIT if first else min(self._wait[key] * 2, LONGEST_WAIT)
-        return Wait(seconds=self._wait[key], tell=first)
+        self._wait[key] = min(before * 2, LONGEST_WAIT) if before else FIRST_WAIT
+        return Wait(seconds=self._wait[key], tell=not before)
 
     def forget(self, key: str) -> None:
         self._replaced.pop(key, None)

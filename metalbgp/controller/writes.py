@@ -34,6 +34,13 @@ def conditions_with(service: Service, why: Condition | None) -> tuple[Condition,
     return (*others, why)
 
 
+def is_marked(service: Service) -> bool:
+    """Something of ours stands on it: the pool's name, or why it has no address."""
+    return service.pool_annotation is not None or any(
+        one.type == ADDRESS_ALLOCATED for one in service.conditions
+    )
+
+
 class Writes:
     def __init__(self, client: Client, installation: str, metrics: ControllerMetrics) -> None:
         self._client = client
@@ -105,10 +112,8 @@ class Writes:
         status: dict[str, Any] = {
             "loadBalancer": {"ingress": [{"ip": address} for address in addresses] or None}
         }
-        if (
-            conditions != service.conditions
-        ):  # the list as a whole; resourceVersion guards the others'
-            status["conditions"] = msgspec.to_builtins(conditions) or None
+        if conditions != service.conditions:  # the list as a whole; resourceVersion guards the others'
+            status["conditions"] = msgspec.to_builtins([*conditions]) or None
         body: dict[str, Any] = {"metadata": {"annotations": {FROM_POOL: pool}}, "status": status}
         try:
             await self._counted(
@@ -137,7 +142,7 @@ class Writes:
             self._client.patch(
                 SERVICES,
                 service.name,
-                {"status": {"conditions": msgspec.to_builtins(conditions)}},
+                {"status": {"conditions": msgspec.to_builtins([*conditions])}},
                 service.namespace,
                 subresource="status",
                 resource_version=service.resource_version,
