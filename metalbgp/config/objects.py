@@ -12,6 +12,7 @@ Elsewhere: what the fields mean and which values they may have: pools.py, peers.
 """
 
 from collections.abc import Callable, Mapping
+from math import isfinite
 from typing import Any, Final, TypeVar
 
 import msgspec
@@ -301,7 +302,19 @@ READERS: Final[Mapping[str, Callable[[bytes | Raw], AnyObject]]] = {
 
 def from_mapping(document: Mapping[str, Any]) -> AnyObject:
     """A document of a YAML file. The kind decides; KeyError when it is none of ours."""
-    return READERS[document["kind"]](msgspec.json.encode(document))
+    return READERS[document["kind"]](msgspec.json.encode(_as_served(document)))
+
+
+def _as_served(value: Any) -> Any:
+    """A tree as the API server would store it: 100.0 is an integer, a field that is null is not there."""
+    match value:
+        case Mapping():
+            return {key: _as_served(inner) for key, inner in value.items() if inner is not None}
+        case list():
+            return [_as_served(inner) for inner in value]
+        case float():  # infinities would become null in JSON, which is to say nothing was written
+            return int(value) if value.is_integer() else value if isfinite(value) else str(value)
+    return value
 
 
 def gather(found: list[AnyObject]) -> Objects:

@@ -63,6 +63,8 @@ def _quota(findings: Findings, field: str, spec: QuotaSpec) -> Quota:
         findings.wrong(f"{field}.limit", "is missing", "write how many addresses a namespace may hold")
     elif spec.limit < 0:
         findings.wrong(f"{field}.limit", f"{spec.limit} is negative", "write 0 for none at all")
+    else:
+        findings.number(f"{field}.limit", spec.limit, 0, 2**63 - 1)
     return Quota(
         limit=spec.limit or 0,
         namespaces=tuple(sorted(findings.distinct(f"{field}.namespaces", spec.namespaces))),

@@ -42,6 +42,7 @@ def _ranges(texts: list[str], findings: Findings) -> tuple[Range, ...]:
 
 def _who(spec: ServiceAllocationSpec, findings: Findings) -> ServiceAllocation:
     field = "spec.serviceAllocation"
+    findings.number(f"{field}.priority", spec.priority, -(2**31), 2**31 - 1)
     return ServiceAllocation(
         priority=spec.priority or 0,
         namespaces=tuple(sorted(findings.distinct(f"{field}.namespaces", spec.namespaces))),
