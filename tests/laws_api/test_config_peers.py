@@ -6,6 +6,8 @@ Out: the laws in the tests' names. Elsewhere: what a peer becomes is tests/unit/
 
 import asyncio
 import json
+import re
+import shlex
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -161,6 +163,15 @@ def test_an_older_peer_can_be_edited_through_either_version(server: ApiServer) -
         assert read(server, "edited", "v1beta1")["spec"]["holdTime"] == time
         assert read(server, "edited", "v1beta2")["spec"]["holdTime"] == time
     assert compiled(server, "edited")[1].keepalive_time == 30
+
+
+def test_timers_that_metallb_stored_as_zero_are_taken_out_as_the_page_says(server: ApiServer) -> None:
+    page = (ROOT / "docs" / "install.md").read_text()
+    (words,) = re.findall(r"^\$ kubectl (patch bgppeer .*)$", page, re.M)
+    apply(server, "tor", more="holdTime: 0s\n  keepaliveTime: 0s")
+    assert compiled(server, "tor")[1].hold_time == 0
+    server.kubectl(*shlex.split(words))
+    assert compiled(server, "tor")[1].hold_time is None
 
 
 HOOK = {
