@@ -133,6 +133,8 @@ class Addresses:
         if vip is None:
             wanted = memory.reserved(address, configuration, self._now())
             return Done() if wanted is None else await self._reserve(wanted)
+        if vip.phase in HELD_PHASES:
+            return await self.rerank(address)  # it names its reservation
         if vip.phase not in ("reserved", "cooling"):
             return Done()
         wanted = memory.still(vip, configuration, self._now())
@@ -146,8 +148,9 @@ class Addresses:
             made = await self._writes.claim(wanted)
             if made is None:
                 found = await self._writes.read(wanted.address)
-                if found is not None:
-                    self.learn_busy(wanted.address, found)
+                if found is None:
+                    return Retry(why="it was deleted between two requests")
+                self.learn_busy(wanted.address, found)
                 return Done()
         except (ClusterError, ValueError) as error:
             return Retry(why=str(error))

@@ -29,9 +29,17 @@ class Contest:
     def __init__(self) -> None:
         self._replaced: dict[str, list[float]] = {}  # Service → when, the latest TIMES
         self._wait: dict[str, float] = {}  # Services that are contested → the wait of now
+        self._counted: dict[str, str] = {}  # the resourceVersion that was found last
 
-    def replaced(self, key: str, now: float) -> Wait | None:
-        """Our status of the Service was replaced by something else. None: write it again at once."""
+    def replaced(self, key: str, version: str, now: float) -> Wait | None:
+        """Our status of the Service was replaced by something else. None: write it again at once.
+
+        `version`: its resourceVersion. A write that failed and is tried again finds the same one, and that is
+        no further replacement.
+        """
+        if self._counted.get(key) == version:
+            return None
+        self._counted[key] = version
         before = self._wait.get(key, 0.0)
         times = [when for when in self._replaced.get(key, ()) if when > now - WINDOW - before]
         self._replaced[key] = [*times[1 - TIMES :], now]
@@ -42,6 +50,7 @@ class Contest:
         return Wait(seconds=self._wait[key], tell=not before)
 
     def forget(self, key: str) -> None:
+        self._counted.pop(key, None)
         self._replaced.pop(key, None)
         self._wait.pop(key, None)
 

@@ -38,7 +38,7 @@ from metalbgp.controller.metrics import ControllerMetrics
 from metalbgp.controller.queue import Done, Outcome, WorkQueue
 from metalbgp.controller.reconcile import Reconciler
 from metalbgp.controller.tell import Emit, Tell
-from metalbgp.controller.writes import Writes
+from metalbgp.controller.writes import Writes, is_marked
 from metalbgp.inventory.inventory import IDLE_PHASES, Inventory
 from metalbgp.inventory.touched import Touched
 from metalbgp.model.names import INSTALLATION
@@ -265,7 +265,7 @@ class Controller:
                 return await self._addresses.remember(rest)
             case _:  # "foreign": an address of another installation may be free again
                 self.claims.taken.open(rest)
-                self.touch(Touched(services=frozenset(self.inventory.pending)))
+                self.touch(Touched(services=frozenset(self.inventory.pending), idle=frozenset({rest})))
                 return Done()
 
     def _shown(self, service: Service) -> None:
@@ -363,7 +363,7 @@ def live_nodes(speakers: Iterable[decode.Pod]) -> frozenset[str]:
 def relevant_service(raw: Raw) -> Service | None:
     """LoadBalancers, and what was one of ours until its type changed: its status is still to be cleared."""
     service = decode.service(raw)
-    return service if service.type == "LoadBalancer" or service.pool_annotation is not None else None
+    return service if service.type == "LoadBalancer" or is_marked(service) else None
 
 
 def now() -> datetime:

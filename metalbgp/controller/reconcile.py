@@ -24,7 +24,7 @@ from metalbgp.controller.claims import Claims
 from metalbgp.controller.contest import Contest
 from metalbgp.controller.queue import Done, Outcome, Retry
 from metalbgp.controller.tell import Tell
-from metalbgp.controller.writes import Writes
+from metalbgp.controller.writes import Writes, is_marked
 from metalbgp.inventory.inventory import Inventory
 from metalbgp.inventory.touched import Touched
 from metalbgp.model.names import ADDRESS_ALLOCATED
@@ -180,7 +180,7 @@ class Reconciler:
             return False  # another decision of ours, or ours stands
         left = self._quiet.get(service.key, now) - now
         if left <= 0:
-            wait = self._contest.replaced(service.key, now)
+            wait = self._contest.replaced(service.key, service.resource_version, now)
             if wait is None:
                 return False
             if not wait.tell:
@@ -237,8 +237,7 @@ class Reconciler:
         self._written.pop(key, None)
         self._contest.forget(key)
         self._quiet.pop(key, None)
-        ours = service is not None and service.pool_annotation is not None
-        if service is not None and ours and service.type != "LoadBalancer":
+        if service is not None and is_marked(service) and service.type != "LoadBalancer":
             await self._writes.show(service, (), None)
 
     # ------------------------------------------------------------------ one address

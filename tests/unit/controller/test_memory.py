@@ -205,11 +205,11 @@ async def test_another_controller_that_writes_the_same_status_is_named_and_not_f
 
 def test_a_contest_is_fought_ever_more_rarely_and_told_once() -> None:
     one, now = Contest(), 0.0
-    for _ in range(contest.TIMES):
-        assert one.replaced("web/a", now) is None
+    for version in range(contest.TIMES):
+        assert one.replaced("web/a", str(version), now) is None
     waits = []
-    for _ in range(9):
-        wait = one.replaced("web/a", now)
+    for version in range(100, 109):
+        wait = one.replaced("web/a", str(version), now)
         assert wait is not None
         waits.append((wait.seconds, wait.tell))
         now += wait.seconds
@@ -219,7 +219,12 @@ def test_a_contest_is_fought_ever_more_rarely_and_told_once() -> None:
 
 def test_a_status_replaced_now_and_then_is_written_again_at_once() -> None:
     one = Contest()
-    assert all(one.replaced("web/a", hour * 3600.0) is None for hour in range(100))
+    assert all(one.replaced("web/a", str(hour), hour * 3600.0) is None for hour in range(100))
+
+
+def test_a_write_that_fails_and_is_tried_again_is_no_further_replacement() -> None:
+    one = Contest()
+    assert all(one.replaced("web/a", "7", now * 0.1) is None for now in range(100))
 
 
 def test_the_other_writer_is_found_in_managed_fields() -> None:

@@ -4,7 +4,7 @@ import copy
 
 import pytest
 
-from metalbgp.cluster import reflector
+from metalbgp.cluster.backoff import Backoff
 from metalbgp.cluster.resources import SERVICES, SPEAKER_CONFIGURATIONS
 from metalbgp.controller import addresses, configure
 from tests.unit.controller.test_controller import NS, World, running, until
@@ -15,7 +15,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(configure, "COALESCE", 0.001)
     monkeypatch.setattr(configure, "AGAIN", 0.001)
     monkeypatch.setattr(addresses, "QUIET", 0.02)
-    monkeypatch.setattr(reflector.Backoff, "next", lambda self: 0.001)
+    monkeypatch.setattr(Backoff, "next", lambda self: 0.001)
 
 
 async def test_after_a_restore_every_service_has_a_claim_and_nobody_else_has_one() -> None:
