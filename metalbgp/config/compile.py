@@ -43,7 +43,12 @@ def compile(objects: Objects, previous: Configuration, *, ignore_exclude_label: 
         return peers.read(raw, findings, names)
 
     peers_read = _candidates("BGPPeer", objects.peers, read_peer, previous.peers)
-    peers_now = settle(peers_read, peers.clash, lambda peer: (peer.address, peer.vrf, peer.node_selectors))
+    peers_now = settle(
+        peers_read,
+        peers.clash,
+        lambda peer: (peer.address, peer.vrf, peer.node_selectors),
+        lambda peer: ((peer.address, peer.vrf),),
+    )
 
     known = aliases.read(objects.communities)
     read_bgp = _bgp_reader(known, pools_now, previous)
@@ -67,8 +72,15 @@ def compile(objects: Objects, previous: Configuration, *, ignore_exclude_label: 
         bgp_advertisements=bgp_now,
         l2_advertisements=settle(l2),
         bfd_profiles=profiles_now,
-        policies=settle(policies_read, policies.clash, lambda policy: frozenset(policy.pools)),
-        reservations=settle(reserved, reservations.clash, lambda one: frozenset(one.addresses)),
+        policies=settle(
+            policies_read,
+            policies.clash,
+            lambda policy: frozenset(policy.pools),
+            lambda policy: policy.pools,
+        ),
+        reservations=settle(
+            reserved, reservations.clash, lambda one: frozenset(one.addresses), lambda one: one.addresses
+        ),
         ignore_exclude_label=ignore_exclude_label,
     )
     wrong = [*known.invalid]

@@ -9,7 +9,7 @@ who changed what they clash about, then the younger. Each object steps back at m
 that stood before stood together, so this ends, and where it ends does not depend on the order of anything.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Hashable, Iterable
 from typing import Any, Generic, TypeVar
 
 from msgspec import Struct
@@ -39,9 +39,11 @@ def settle(
     candidates: list[Candidate[T]],
     clash: Clash[T] | None = None,
     essence: Callable[[T], Any] = lambda value: value,
+    keys: Callable[[T], Iterable[Hashable]] = lambda _: (None,),
 ) -> tuple[T, ...]:
     """The versions in force, by name. `essence`: what `clash` looks at, so that a change of anything else
-    does not make an object a newcomer in a dispute."""
+    does not make an object a newcomer in a dispute. `keys`: only two that share one can clash; with them
+    thousands of objects are compared in linear time."""
     for one in candidates:
         if one.findings.found or one.now is None:
             one.now = one.before
@@ -53,7 +55,7 @@ def settle(
 
     while clash is not None:
         present = sorted((c for c in candidates if c.now is not None), key=lambda c: (standing(c), c.rank))
-        weaker = _first_clash(present, clash)
+        weaker = _first_clash(present, clash, keys)
         if weaker is None:
             break
         weaker.now = None if weaker.now is weaker.before else weaker.before
@@ -61,14 +63,21 @@ def settle(
     return tuple(in_force)
 
 
-def _first_clash(present: list[Candidate[T]], clash: Clash[T]) -> Candidate[T] | None:
+def _first_clash(
+    present: list[Candidate[T]], clash: Clash[T], keys: Callable[[T], Iterable[Hashable]]
+) -> Candidate[T] | None:
     """The first that cannot stand beside those before it; the reason is noted on it."""
-    for at, one in enumerate(present):
-        for stronger in present[:at]:
-            if one.now is None or stronger.now is None:
-                continue
-            found = clash(one.now, stronger.now)
-            if found is not None:
-                one.findings.wrong(*found)
-                return one
+    before: dict[Hashable, list[T]] = {}
+    for one in present:
+        if one.now is None:
+            continue
+        mine = tuple(keys(one.now))
+        for key in mine:
+            for stronger in before.get(key, ()):
+                found = clash(one.now, stronger)
+                if found is not None:
+                    one.findings.wrong(*found)
+                    return one
+        for key in mine:
+            before.setdefault(key, []).append(one.now)
     return None
