@@ -147,8 +147,8 @@ def adopt(
 def _settle(taken: Taken, wanted: Iterable[tuple[str, Use]], lost: list[Lost]) -> None:
     for address, use in wanted:
         reason = taken.conflict(address, use)
-        if isinstance(reason, AddressReserved) and not taken.holders(address):
-            reason = None  # what is held stays; the reservation waits for its release
+        if isinstance(reason, AddressReserved):
+            reason = taken.clash(address, use)  # what is held stays; the reservation waits for its release
         if reason is None:
             taken.hold(address, use)
         else:

@@ -189,12 +189,16 @@ class Taken:
             promised = address in reserved and closed.cooling  # a reservation is stronger than a memory
             if not promised and not set(use.identities) & set(closed.kept_for):
                 return closed.why
-        for other in self._uses.get(address, {}).values():
-            if other.service != use.service:
-                reason = clash(address, use, other)
-                if reason is not None:
-                    return reason
-        return None
+        return self.clash(address, use)
+
+    def clash(self, address: str, use: Use) -> Conflict | None:
+        """Why the use may not stand beside those who hold the address, promised to others or not."""
+        found = (
+            clash(address, use, other)
+            for other in self._uses.get(address, {}).values()
+            if other.service != use.service
+        )
+        return next((reason for reason in found if reason is not None), None)
 
     def _holds(self, service: str, address: str) -> bool:
         return service in self._uses.get(address, ())

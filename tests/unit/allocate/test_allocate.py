@@ -1,57 +1,20 @@
 """The rows of metallb.md 2.3 to 2.7 that decide which address a Service gets."""
 
-from collections.abc import Sequence
 from typing import Any
 
 import pytest
 
-from metalbgp.allocate.allocate import Allocation, Refusal, allocate
-from metalbgp.allocate.request import request_of
-from metalbgp.allocate.taken import Taken, use_of
+from metalbgp.allocate.taken import use_of
 from metalbgp.model import reasons
-from metalbgp.model.configuration import Configuration, Pool
-from metalbgp.model.services import Namespace, Service
+from metalbgp.model.allocation import Allocation
+from metalbgp.model.services import Namespace, Port
+from tests.unit.allocate.desk import Desk
 from tests.values import labelled, pinned, pool, ports, service
 
 A = pool("a", "192.0.2.0-192.0.2.3")
 B = pool("b", "198.51.100.0-198.51.100.3")
 V6 = pool("six", "2001:db8::-2001:db8::3")
 BOTH = pool("both", "203.0.113.0-203.0.113.1", "2001:db8:1::-2001:db8:1::1")
-
-
-class Desk:
-    """Allocates as the controller does: what is granted is held."""
-
-    def __init__(self, *pools: Pool, namespaces: Sequence[Namespace] = ()) -> None:
-        self.pools, self.taken = pools, Taken()
-        self.namespaces = {one.name: one for one in namespaces}
-
-    def ask(self, one: Service, held: Sequence[str] | None = None, **more: Any) -> Allocation | Refusal:
-        mine = self.taken.held_by(one.key) if held is None else held
-        answer = allocate(
-            request_of(one, tuple(mine)),
-            Configuration("test", pools=tuple(self.pools)),
-            self.taken,
-            self.namespaces,
-            **more,
-        )
-        for address in self.taken.held_by(one.key):
-            self.taken.release(address, one.key)
-        if isinstance(answer, Allocation):
-            for address in answer.addresses:
-                self.taken.hold(address, use_of(one))
-        return answer
-
-    def addresses(self, one: Service, **more: Any) -> tuple[str, ...]:
-        answer = self.ask(one, **more)
-        assert isinstance(answer, Allocation), answer
-        return answer.addresses
-
-    def refusal(self, one: Service) -> reasons.Reason:
-        answer = self.ask(one)
-        assert isinstance(answer, Refusal), answer
-        assert answer.reason.explain()
-        return answer.reason
 
 
 def test_the_first_free_address_of_a_named_pool_is_given() -> None:
@@ -210,6 +173,46 @@ class TestDualStack:
         held = ("203.0.113.1", "2001:db8:1::1")
         assert Desk(BOTH).addresses(service(), held=held) == ("203.0.113.1",)
 
+    def test_a_pool_that_loses_a_family_takes_only_that_address(self) -> None:
+        """MetalLB clears both and starts again; here what can be kept is kept (docs/differences.md)."""
+        shrunk, elsewhere = pool("both", "203.0.113.0-203.0.113.1"), pool("whole", "192.0.2.1", "2001:db8::1")
+        answer = Desk(shrunk, elsewhere).given(
+            service(dual="PreferDualStack"), held=("203.0.113.1", "2001:db8:1::1")
+        )
+        assert answer.addresses == ("203.0.113.1",)
+        assert answer.lacks == reasons.PoolExhausted(pool="both", family="IPv6", size=0)
+
+    def test_a_pool_that_gains_a_family_gives_the_second_address(self) -> None:
+        one = service(dual="PreferDualStack")
+        assert Desk(A).addresses(one, held=("192.0.2.1",)) == ("192.0.2.1",)
+        grown = pool("a", "192.0.2.0-192.0.2.3", "2001:db8::5")
+        assert Desk(grown).addresses(one, held=("192.0.2.1",)) == ("192.0.2.1", "2001:db8::5")
+
+    def test_cluster_ips_decide_the_family_and_ip_families_do_not(self) -> None:
+        one = service(cluster_ips=("fd00::1",), ip_families=("IPv4",))
+        assert Desk(A, V6).addresses(one) == ("2001:db8::",)
+        assert Desk(A, V6).addresses(service(ip_families=("IPv6",))) == ("192.0.2.0",)
+
+    def test_a_changed_family_gives_the_old_address_back(self) -> None:
+        assert Desk(A, V6).addresses(service(cluster_ips=("fd00::1",)), held=("192.0.2.1",)) == (
+            "2001:db8::",
+        )
+
+    def test_two_addresses_never_come_from_two_strange_pools(self) -> None:
+        held = ("192.0.2.1", "2001:db8::1")
+        assert Desk(A, V6).addresses(service(dual="PreferDualStack"), held=held) == ("192.0.2.1",)
+
+    def test_a_pinned_pool_of_one_family_outweighs_an_open_one_of_both(self) -> None:
+        one = pool("pin", "192.0.2.9", allocation=pinned())
+        assert Desk(one, BOTH).addresses(service(dual="PreferDualStack")) == ("192.0.2.9",)
+        assert Desk(one, BOTH).addresses(service(dual="RequireDualStack"))[0] == "203.0.113.0"
+
+    def test_each_pool_that_said_no_has_one_line_though_it_lacks_both_families(self) -> None:
+        reason = Desk(pool("a", "192.0.2.1"), V6, pool("m", "192.0.2.7", auto_assign=False)).refusal(
+            service(dual="RequireDualStack")
+        )
+        assert len(reason.lines()) == 1 + 3
+
     def test_requiring_both_moves_only_when_the_pool_has_no_second(self) -> None:
         one = service(dual="RequireDualStack")
         assert Desk(A, BOTH).addresses(one, held=("192.0.2.1",)) == ("203.0.113.0", "2001:db8:1::")
@@ -239,6 +242,25 @@ class TestKeeping:
         moved = desk.addresses(service(sharing_key="k", **fields), held=("192.0.2.1",))
         assert moved in (("198.51.100.0",), ("192.0.2.0",))
 
+    def test_an_address_that_became_avoided_or_restricted_is_replaced(self) -> None:
+        avoiding = pool("a", "192.0.2.0-192.0.2.3", avoid_buggy_ips=True)
+        assert Desk(avoiding).addresses(service(), held=("192.0.2.0",)) == ("192.0.2.1",)
+        others = pool("a", "192.0.2.0-192.0.2.3", allocation=pinned(namespaces=("shop",)))
+        assert Desk(others, B).addresses(service(), held=("192.0.2.1",)) == ("198.51.100.0",)
+        gold = pool("a", "192.0.2.0-192.0.2.3", allocation=pinned(service_selectors=(labelled(t="g"),)))
+        assert Desk(gold, B).addresses(service(labels={"t": "g"}), held=("192.0.2.1",)) == ("192.0.2.1",)
+        assert Desk(gold, B).addresses(service(labels={}), held=("192.0.2.1",)) == ("198.51.100.0",)
+
+    def test_auto_assign_turned_off_takes_nothing_away(self) -> None:
+        manual = pool("a", "192.0.2.0-192.0.2.3", auto_assign=False)
+        assert Desk(manual, B).addresses(service(), held=("192.0.2.1",)) == ("192.0.2.1",)
+
+    def test_a_request_for_what_is_held_changes_nothing_in_any_order(self) -> None:
+        held = ("203.0.113.1", "2001:db8:1::1")
+        wish = service(dual="RequireDualStack", requested_addresses="2001:db8:1::1,203.0.113.1")
+        answer = Desk(BOTH).given(wish, held=held)
+        assert (answer.addresses, answer.why) == (held, reasons.Kept(pool="both", held=held))
+
     def test_an_address_that_left_every_pool_is_replaced(self) -> None:
         assert Desk(B).addresses(service(), held=("192.0.2.1",)) == ("198.51.100.0",)
 
@@ -249,6 +271,36 @@ class TestKeeping:
 
 
 class TestSharing:
+    def test_any_namespace_may_join_and_another_protocol_is_another_port(self) -> None:
+        desk = Desk(pool("one", "192.0.2.1"))
+        desk.addresses(service("web/dns", sharing_key="k", ports=(Port("TCP", 53),)))
+        assert desk.addresses(service("other/dns", sharing_key="k", ports=(Port("UDP", 53),))) == (
+            "192.0.2.1",
+        )
+
+    def test_services_of_policy_local_share_when_they_mean_the_same_pods(self) -> None:
+        desk = Desk(pool("one", "192.0.2.1"))
+        local = {"sharing_key": "k", "external_traffic_policy": "Local", "selector": {"app": "x"}}
+        assert desk.addresses(service("web/one", **local)) == ("192.0.2.1",)
+        assert desk.addresses(service("web/two", **local, ports=ports(443))) == ("192.0.2.1",)
+
+    def test_the_last_writers_key_counts(self) -> None:
+        desk = Desk(pool("one", "192.0.2.1"))
+        desk.addresses(service("web/one", sharing_key="old"))
+        desk.addresses(service("web/one", sharing_key="new"))
+        assert desk.addresses(service("web/two", sharing_key="new", ports=ports(443))) == ("192.0.2.1",)
+        assert isinstance(
+            desk.refusal(service("web/three", sharing_key="old", ports=ports(53))), reasons.NoPoolFits
+        )
+
+    def test_who_breaks_the_sharing_moves_and_the_others_stay(self) -> None:
+        desk = Desk(A)
+        desk.addresses(service("web/one", sharing_key="k"))
+        two = service("web/two", sharing_key="k", ports=ports(443))
+        assert desk.addresses(two) == ("192.0.2.0",)
+        assert desk.addresses(service("web/two", sharing_key="k")) == ("192.0.2.1",)
+        assert desk.addresses(service("web/one", sharing_key="k")) == ("192.0.2.0",)
+
     def test_the_lowest_of_free_and_shareable_wins(self) -> None:
         desk = Desk(A)
         desk.addresses(service("web/one", requested_addresses="192.0.2.2", sharing_key="k"))

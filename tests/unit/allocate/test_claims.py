@@ -1,14 +1,17 @@
 """A 409, and contradictions at start: each pair of facts has one verdict (contracts.md, Claiming)."""
 
 from collections.abc import Callable
+from typing import Any
 
-from metalbgp.allocate.claims import Busy, Join, Lost, Ours, TakeOver, adopt, judge
+from metalbgp.allocate.claims import Busy, Join, Lost, Ours, Promised, TakeOver, adopt, judge
 from metalbgp.allocate.taken import use_of
-from metalbgp.model.reasons import AddressTaken, NotShared, PortTaken
+from metalbgp.model.addresses import Occupied
+from metalbgp.model.configuration import Reservation
+from metalbgp.model.reasons import AddressCooling, AddressReserved, AddressTaken, NotShared, PortTaken
 from metalbgp.model.services import Endpoints, Service
 from metalbgp.model.virtualips import VirtualIP
 from metalbgp.plan.plan import plan
-from tests.values import PRODUCTION, configuration, ports, service, vip
+from tests.values import PRODUCTION, block, configuration, ports, service, vip
 
 ADDRESS = "10.252.252.100"
 
@@ -92,3 +95,85 @@ def test_an_address_kept_for_a_service_is_taken_for_all_others() -> None:
     taken, _ = adopt([claim(own, phase="releasing")], [])
     assert taken.conflict(ADDRESS, use_of(own)) is None
     assert taken.conflict(ADDRESS, use_of(service("web/other"))) is not None
+
+
+SHOP = Reservation(name="shop", addresses=(ADDRESS,), namespace="web", service="shop")
+
+
+def test_a_reserved_claim_goes_to_whom_its_reservation_admits_and_to_nobody_else() -> None:
+    found = VirtualIP(address=ADDRESS, pool="production", phase="reserved", reservation="shop")
+    shop, other = service("web/shop"), service("web/other")
+    assert judge(shop, found, living(shop), reservations=[SHOP]) == Promised(found)
+    assert judge(other, found, living(other), reservations=[SHOP]) == Busy(
+        AddressReserved(address=ADDRESS, reservation="shop", whose="web/shop")
+    )
+    assert isinstance(judge(shop, found, living(shop)), Busy)
+
+
+def test_a_cooling_claim_goes_to_whom_it_is_kept_for_and_early_to_others_only_by_policy() -> None:
+    found = VirtualIP(address=ADDRESS, pool="production", phase="cooling", kept_for=("web/shop", "web#id"))
+    shop, renamed = service("web/shop"), service("web/renamed", address_id="id")
+    stranger, reserver = service("shop/new", address_id="id"), service("web/other")
+    assert judge(shop, found, living(shop)) == Promised(found)
+    assert judge(renamed, found, living(renamed)) == Promised(found)
+    assert judge(stranger, found, living(stranger)) == Busy(
+        AddressCooling(address=ADDRESS, kept_for=found.kept_for)
+    )
+    assert judge(stranger, found, living(stranger), reuse_early=True) == Promised(found)
+    mine = Reservation(name="r", addresses=(ADDRESS,), namespace="web", service="other")
+    assert judge(reserver, found, living(reserver), reservations=[mine]) == Promised(found)
+    assert isinstance(judge(shop, found, living(shop), reservations=[mine], reuse_early=True), Busy)
+
+
+def test_what_is_still_being_withdrawn_is_given_to_nobody_new() -> None:
+    shop = service("web/shop")
+    for found in (claim(service("web/old"), phase="releasing"), claim(phase="releasing")):
+        assert isinstance(judge(shop, found, living(shop), reservations=[SHOP], reuse_early=True), Busy)
+
+
+def test_at_start_every_phase_is_taken_with_its_reason() -> None:
+    def found(last: int, phase: str, **fields: Any) -> VirtualIP:
+        return vip(f"10.252.252.{last}", {}, phase=phase, **fields)
+
+    taken, lost = adopt(
+        [
+            found(1, "reserved", reservation="shop"),
+            found(2, "cooling", kept_for=("web/shop",), until="2026-02-01T00:00:00Z"),
+            found(3, "releasing"),
+        ],
+        [],
+        [Reservation(name="shop", addresses=("10.252.252.1",), namespace="web", service="shop")],
+        [Occupied(block("10.252.252.4"), "Node n1")],
+    )
+    assert not lost
+    other = use_of(service("web/other"))
+    assert isinstance(taken.conflict("10.252.252.1", other), AddressReserved)
+    assert isinstance(taken.conflict("10.252.252.2", other), AddressCooling)
+    assert taken.conflict("10.252.252.3", other) == AddressTaken(
+        address="10.252.252.3", holder="VirtualIP 10.252.252.3 (releasing)"
+    )
+    assert taken.owner("10.252.252.4") == "Node n1"
+    assert taken.conflict("10.252.252.2", use_of(service("web/shop"))) is None
+
+
+def test_at_start_a_reservation_evicts_nobody_not_even_the_second_of_two_sharers() -> None:
+    one, two = service("web/one", sharing_key="k"), service("web/two", sharing_key="k", ports=ports(443))
+    taken, lost = adopt([claim(one, two)], [one, two], [SHOP])
+    assert not lost
+    assert {use.service for use in taken.holders(ADDRESS)} == {"web/one", "web/two"}
+
+
+def test_services_restored_with_new_uids_find_their_claims() -> None:
+    old, new = service("web/shop", uid="old"), service("web/shop", uid="new")
+    taken, lost = adopt([claim(old)], [new])
+    assert not lost
+    assert taken.holders(ADDRESS) == (use_of(new),)
+    assert judge(new, claim(old), living(new)) == TakeOver(claim(old), instead_of="old")
+
+
+def test_a_status_that_names_what_is_kept_for_another_holds_nothing() -> None:
+    kept = vip(ADDRESS, {}, phase="cooling", kept_for=("web/shop",))
+    thief = service("web/thief", ingress=(ADDRESS,))
+    taken, lost = adopt([kept], [thief])
+    assert [one.service for one in lost] == ["web/thief"]
+    assert not taken.held_by("web/thief")
