@@ -65,7 +65,7 @@ async def _answer(look: Look, text: str, *, wire: bool) -> Answer:
     )
     if heard.note:
         cluster.note(heard.note)
-    decider = Judge(configuration, claims, namespaces, judge.lb_class(controller))
+    decider = Judge(configuration, claims, namespaces, judge.lb_class(controller), nodes or ())
     if not decider.ours(service):
         raise CliError(_not_ours(service))
     known = {node.name: node for node in nodes or ()}

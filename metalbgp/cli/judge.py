@@ -10,10 +10,11 @@ from metalbgp.allocate.allocate import allocate
 from metalbgp.allocate.request import request_of
 from metalbgp.allocate.taken import Taken
 from metalbgp.cli.pods import Workload, argument
+from metalbgp.inventory.networks import occupied
 from metalbgp.model.addresses import family
 from metalbgp.model.allocation import Allocation, Refusal
 from metalbgp.model.configuration import Configuration
-from metalbgp.model.services import Namespace, Service
+from metalbgp.model.services import Namespace, Node, Service
 from metalbgp.model.virtualips import VirtualIP
 
 
@@ -24,11 +25,14 @@ class Judge:
         claims: Iterable[VirtualIP],
         namespaces: Mapping[str, Namespace],
         lb_class: str | None = None,
+        nodes: Iterable[Node] = (),
     ) -> None:
         self.configuration = configuration
         self._namespaces = namespaces
         self._class = lb_class
         self._taken = Taken()
+        self._taken.reserve(configuration.reservations)
+        self._taken.occupy(occupied(nodes, {}))
         self._of: dict[str, list[VirtualIP]] = {}
         for vip in claims:
             if vip.installation == configuration.installation:

@@ -12,7 +12,8 @@ import click
 
 from metalbgp.cli.options import Setup, connection_options
 
-VERBS = ("status", "sessions", "routes", "services", "explain", "doctor", "uninstall")  # as help lists them
+# as help lists them
+VERBS = ("status", "sessions", "routes", "services", "explain", "pools", "doctor", "uninstall")
 
 
 def version(context: click.Context, _: click.Parameter, asked: bool) -> None:

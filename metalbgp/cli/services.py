@@ -86,7 +86,7 @@ async def answer(look: Look) -> Answer:
     peers = {peer.name: peer.address for peer in configuration.peers}
     wish.check({node.name for node in known}, peers, peers.values())
     endpoints = _by_service(slices)
-    ask = Judge(configuration, claims, namespaces, judge.lb_class(controller))
+    ask = Judge(configuration, claims, namespaces, judge.lb_class(controller), nodes or ())
     views = [NodeView(configuration, node) for node in known if wish.node(node.name)]
     found = tuple(
         row_of(service, ask, endpoints(service.key), views, wish.peers)

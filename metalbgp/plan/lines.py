@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 
 from metalbgp.model.addresses import Range, from_int
 from metalbgp.model.configuration import Pool
-from metalbgp.model.reasons import FirstFree, Reason
+from metalbgp.model.reasons import FirstFree, Reason, Reserved, Returned, WhyAddress
 from metalbgp.model.services import Endpoints
 from metalbgp.plan.explain import Announcement, Explanation, Line, Ownership
 
@@ -28,10 +28,12 @@ def lines(
     has = ", ".join(found.addresses) or "no address"
     screen = [f"{found.service} has {has}", *_labelled("asked for", found.asked)]
     if found.refused is not None:
-        screen += _labelled("refused", found.refused.explain())
+        first, *each = found.refused.lines()
+        if len(each) < 2:
+            first, each = found.refused.explain(), []
+        screen += [*_labelled("refused", first), *(f"{'':{WIDTH + 4}}{words}" for words in each)]
     if found.pool is not None:
-        first = ": first free address" if isinstance(found.why, FirstFree) else ""
-        screen += _labelled("pool", f"{pool_text(found.pool)}{first}")
+        screen += _labelled("pool", f"{pool_text(found.pool)}{_why(found.why)}")
     for claim in found.claims:
         screen += _labelled("claim", f"VirtualIP {claim.address}, {claim.phase} {ago(claim.since)}".rstrip())
     if found.coming:
@@ -49,11 +51,24 @@ def lines(
     return screen
 
 
+def _why(why: WhyAddress | None) -> str:
+    """How the address was found, where the lines above and below do not say it."""
+    match why:
+        case FirstFree():
+            return ": first free address"
+        case Reserved(reservation=name):
+            return f": reserved for it by AddressReservation {name}"
+        case Returned(kept_for=whose):
+            return f": kept for the return of {whose}"
+        case _:
+            return ""
+
+
 def pool_text(pool: Pool) -> str:
-    return f"{pool.name} {', '.join(_range_text(piece) for piece in pool.ranges)}"
+    return f"{pool.name} {', '.join(range_text(piece) for piece in pool.ranges)}"
 
 
-def _range_text(piece: Range) -> str:
+def range_text(piece: Range) -> str:
     """A block as prefix with its real ends, since users write host bits; other ranges by their ends."""
     low, high = from_int(piece.version, piece.first), from_int(piece.version, piece.last)
     blocks = list(piece.cidrs())
