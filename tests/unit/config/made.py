@@ -32,7 +32,8 @@ def pool(name: str, *addresses: str, **fields: Any) -> Any:
 
 
 def peer(name: str, **fields: Any) -> Any:
-    return made("BGPPeer", name, **{"myASN": 64513, "peerASN": 64512, "peerAddress": "10.0.0.1"} | fields)
+    whole: Any = {"myASN": 64513, "peerASN": 64512, "peerAddress": "10.0.0.1"} | fields
+    return made("BGPPeer", name, **whole)
 
 
 def bgp(name: str, **fields: Any) -> Any:

@@ -8,7 +8,7 @@ import json
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import pytest
 
@@ -47,6 +47,7 @@ def duration(text: str) -> str:
 
 def wanted(text: str, field: str = "requested_addresses") -> str:
     """Through the reading of a whole Service, of the families that the text asks for."""
+    asked: Any = {field: text}
     families = [("10.96.0.1",), ("fd00::1",), ("10.96.0.1", "fd00::1")]
     answers = [
         request_of(
@@ -57,7 +58,7 @@ def wanted(text: str, field: str = "requested_addresses") -> str:
                 resource_version="1",
                 created="",
                 cluster_ips=cluster_ips,
-                **{field: text},
+                **asked,
             )
         )
         for cluster_ips in families
