@@ -320,4 +320,4 @@ class Cluster(RuleBasedStateMachine):
 
 
 class TestTheFastAllocatorAnswersAsTheSlowOne(Cluster.TestCase):  # type: ignore[misc] # made at run time
-    settings = settings(max_examples=300, stateful_step_count=50, derandomize=True, deadline=None)
+    settings = settings(max_examples=200, stateful_step_count=50, derandomize=True, deadline=None)

@@ -145,6 +145,26 @@ def test_namespace_selectors_read_the_labels_of_the_namespace() -> None:
     assert desk.addresses(service("web/x")) == ("192.0.2.1",)
 
 
+def test_namespace_selectors_that_match_nothing_open_the_pool_to_nobody() -> None:
+    rule = pinned(namespace_selectors=(labelled(team="none"),))
+    reason = Desk(pool("p", "192.0.2.1", allocation=rule)).refusal(service(requested_pool="p"))
+    assert reason == reasons.PoolRestricted(pool="p", why="namespace")
+
+
+def test_a_priority_alone_restricts_nobody_and_equal_ones_go_by_name() -> None:
+    both = [pool(name, f"192.0.2.{i}", allocation=pinned(priority=5)) for i, name in enumerate("ba")]
+    desk = Desk(*both)
+    assert [desk.given(service(f"web/{i}")).pool for i in range(2)] == ["a", "b"]
+
+
+def test_everyone_of_several_service_selectors_may_admit_but_the_namespace_must_fit_too() -> None:
+    rule = pinned(namespaces=("web",), service_selectors=(labelled(t="g"), labelled(t="h")))
+    desk = Desk(pool("p", "192.0.2.1-192.0.2.9", allocation=rule))
+    assert desk.addresses(service("web/a", labels={"t": "h"})) == ("192.0.2.1",)
+    assert isinstance(desk.refusal(service("shop/a", labels={"t": "h"})), reasons.NoPoolFits)
+    assert isinstance(desk.refusal(service("web/b", labels={"t": "i"})), reasons.NoPoolFits)
+
+
 def test_buggy_addresses_are_avoided_and_refused_when_asked_for() -> None:
     desk = Desk(pool("p", "192.0.2.254-192.0.3.1", avoid_buggy_ips=True))
     assert desk.refusal(service(requested_addresses="192.0.3.0")) == reasons.AddressAvoided(
