@@ -103,7 +103,7 @@ class Numbers:
 
     def count(self, low: int, high: int) -> int:
         """How many numbers of low..high are in the set."""
-        return bisect_right(self._all, high) - bisect_left(self._all, low)
+        return max(0, bisect_right(self._all, high) - bisect_left(self._all, low))
 
     def between(self, low: int, high: int) -> list[int]:
         return self._all[bisect_left(self._all, low) : bisect_right(self._all, high)]

@@ -147,9 +147,9 @@ class Model:
         others = [other for other in self.world.holders(address) if other.key != self.one.key]
         if buggy(pool, address) or not all(may_stand_together(self.one, other) for other in others):
             return False
-        if address in self.held:
-            return True
-        return address not in self.world.nodes and self._quota(pool, address, chosen)
+        if address in self.world.nodes and address not in self.held:
+            return False
+        return self._quota(pool, address, chosen)
 
     def _quota(self, pool: Pool, address: str, chosen: tuple[str, ...]) -> bool:
         used = self.world.used_by(self.one.namespace, pool, self.one)

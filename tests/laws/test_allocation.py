@@ -10,13 +10,14 @@ from msgspec.structs import replace
 from metalbgp.allocate.allocate import Allocation, allocate
 from metalbgp.allocate.claims import adopt
 from metalbgp.allocate.request import request_of
-from metalbgp.allocate.runs import Runs
+from metalbgp.allocate.runs import Numbers, Runs
 from metalbgp.allocate.taken import Taken, use_of
 from metalbgp.model.addresses import family, from_int, parse
 from metalbgp.model.configuration import Configuration
 from metalbgp.model.services import Endpoints, Port, Service
 from metalbgp.model.virtualips import VirtualIP
 from metalbgp.plan.plan import plan
+from tests.laws.allocation_model import may_stand_together
 from tests.values import configuration, pool, service, vip
 
 POOLS = (
@@ -42,21 +43,6 @@ WISHES: st.SearchStrategy[dict[str, Any]] = st.fixed_dictionaries(
 )
 
 
-def may_stand_together(one: Service, other: Service) -> bool:
-    """The rule of sharing, written a second time from the user's side."""
-
-    def backend(item: Service) -> list[tuple[str, str]]:
-        local = item.external_traffic_policy == "Local"
-        return sorted(item.selector.items()) if local else []
-
-    return (
-        one.sharing_key != ""
-        and one.sharing_key == other.sharing_key
-        and backend(one) == backend(other)
-        and not set(one.ports) & set(other.ports)
-    )
-
-
 @given(st.lists(st.tuples(st.booleans(), st.integers(0, 30))), st.integers(-1, 32))
 def test_the_first_gap_is_the_one_that_counting_finds(steps: list[tuple[bool, int]], at: int) -> None:
     runs, naive = Runs(), set[int]()
@@ -65,8 +51,21 @@ def test_the_first_gap_is_the_one_that_counting_finds(steps: list[tuple[bool, in
         (naive.add if put else naive.discard)(number)
         expected = next(candidate for candidate in range(at, 64) if candidate not in naive)
         assert runs.next_gap(at) == expected
+        assert runs.next_in(at) == min((one for one in naive if one >= at), default=None)
         assert runs.count(at, 20) == sum(at <= one <= 20 for one in naive)
         assert all((one in runs) == (one in naive) for one in range(-1, 32))
+
+
+@given(st.lists(st.tuples(st.booleans(), st.integers(0, 30))), st.integers(-1, 32), st.integers(-1, 32))
+def test_numbers_are_counted_as_a_set_counts_them(steps: list[tuple[bool, int]], low: int, high: int) -> None:
+    numbers, naive = Numbers(), set[int]()
+    for put, number in steps:
+        (numbers.add if put else numbers.remove)(number)
+        (naive.add if put else naive.discard)(number)
+        assert (number in numbers) == put
+    inside = sorted(one for one in naive if low <= one <= high)
+    assert numbers.count(low, high) == len(inside)
+    assert numbers.between(low, high) == inside
 
 
 class Cluster(RuleBasedStateMachine):
