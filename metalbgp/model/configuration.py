@@ -9,7 +9,7 @@ from collections.abc import Mapping
 
 from msgspec import Struct
 
-from metalbgp.model.addresses import Family, Range
+from metalbgp.model.addresses import Family, Range, family, parse
 from metalbgp.model.selectors import Selector
 
 
@@ -46,7 +46,8 @@ class Pool(Struct, frozen=True):
     source: Source = Source()
 
     def __contains__(self, address: str) -> bool:
-        return any(address in piece for piece in self.ranges)
+        number, version = int(parse(address)), family(address)  # once, however many ranges there are
+        return any(one.first <= number <= one.last and one.version == version for one in self.ranges)
 
     @property
     def families(self) -> frozenset[Family]:
