@@ -117,7 +117,7 @@ def _keep(case: Case) -> Allocation | None:
         pool = case.pool_of(address)
         if pool is None or any(case.paired(_home(case, one), pool) is None for one in kept.values()):
             continue  # two addresses never come from two strange pools; the claim came first
-        if case.why_not(address, pool) is None:
+        if case.why_not(address, pool, keeping=True) is None:
             kept[version] = address
     if not kept or (request.addresses and len(kept) < len(request.families)):
         return None  # an asked set is judged again as a whole

@@ -81,8 +81,14 @@ class Case(Struct, frozen=True):
 
     # ------------------------------------------------------------------ one address
 
-    def why_not(self, address: str, pool: Pool, chosen: Sequence[str] = ()) -> NoAddress | None:
-        """Every rule that one given address of a pool must pass: held, asked for, or promised."""
+    def why_not(
+        self, address: str, pool: Pool, chosen: Sequence[str] = (), *, keeping: bool = False
+    ) -> NoAddress | None:
+        """Every rule that one given address of a pool must pass: held, asked for, or promised.
+
+        `keeping`: what it holds stays whatever the quota. Else a held one counts like any other, for the
+        one chosen before it was counted as if all that is held were given back.
+        """
         request = self.request
         held = address in request.held and request.ours
         if request.pool and not self._asked(pool):
@@ -98,7 +104,7 @@ class Case(Struct, frozen=True):
         if owner:
             return AddressOccupied(address=address, owner=owner)
         conflict = self.taken.conflict(address, request.use, request.reserved)
-        if conflict is not None or held:
+        if conflict is not None or (held and keeping):
             return conflict
         if self._shared_by_namespace(address):
             return None

@@ -122,7 +122,7 @@ class Model:
 
     # ------------------------------------------------------------------ one address
 
-    def may_have(self, address: str, chosen: tuple[str, ...]) -> bool:
+    def may_have(self, address: str, chosen: tuple[str, ...], *, keeping: bool = False) -> bool:
         """One given address: held, asked for, or promised."""
         pool, one = self.world.pool_of(address), self.one
         if pool is None or not self._asked(pool) or not fits(pool, one) or buggy(pool, address):
@@ -131,7 +131,7 @@ class Model:
         if not all(may_stand_together(one, other) for other in others):
             return False
         if address in self.held:
-            return True
+            return keeping or self._quota(pool, address, chosen)
         reservation, cooling = self.world.reservation(address), self.world.cooling.get(address)
         admitted = reservation is not None and reservation.admits(one.namespace, one.name, one.labels)
         if reservation is not None and not admitted:
@@ -239,7 +239,11 @@ class Model:
         kept: list[str] = []
         for address in self.held:
             wanted = family(address) in families(self.one) and (not wishes or address in wishes)
-            if wanted and self.may_have(address, ()) and all(self._together(one, address) for one in kept):
+            if (
+                wanted
+                and self.may_have(address, (), keeping=True)
+                and all(self._together(one, address) for one in kept)
+            ):
                 kept.append(address)
         if not kept or (wishes and len(kept) < len(wishes)):
             return ()

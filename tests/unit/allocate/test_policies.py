@@ -192,6 +192,14 @@ class TestQuotas:
         assert answer.addresses == ("192.0.2.0",)
         assert isinstance(answer.lacks, reasons.QuotaReached)
 
+    def test_a_pair_asked_for_by_address_counts_both_though_one_is_held(self) -> None:
+        both = pool("a", "192.0.2.0-192.0.2.3", "2001:db8::-2001:db8::3")
+        desk = Desk(both, policies=[policy(quotas=(Quota(limit=2),))])
+        desk.addresses(service("web/other"))
+        desk.addresses(service("web/one", cluster_ips=("fd00::1",)))
+        pair = service("web/one", dual="PreferDualStack", requested_addresses="192.0.2.3,2001:db8::")
+        assert isinstance(desk.refusal(pair), reasons.QuotaReached)
+
     @pytest.mark.parametrize(
         "quota",
         [
