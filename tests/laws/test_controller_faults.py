@@ -4,6 +4,8 @@ say, and nothing taken that nobody holds."""
 
 import asyncio
 import random
+import time
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -11,14 +13,32 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from metalbgp.cluster.errors import Conflict, NotLeading, Unreachable
-from metalbgp.cluster.resources import IP_ADDRESS_POOLS, SERVICES, SPEAKER_CONFIGURATIONS, VIRTUAL_IPS
-from metalbgp.controller import addresses, configure, controller, queue
+from metalbgp.cluster.resources import (
+    ADDRESS_RESERVATIONS,
+    IP_ADDRESS_POOLS,
+    POOL_POLICIES,
+    SERVICES,
+    SPEAKER_CONFIGURATIONS,
+    VIRTUAL_IPS,
+)
+from metalbgp.controller import addresses, configure, controller, memory, queue
 from metalbgp.controller.controller import Controller, Options
+from metalbgp.model.virtualips import VirtualIP
 from tests.fakeapi import FakeClient
 
 NS = "metallb-system"
 NAMES = ("a", "b", "c", "d")
 POOLS = (["198.51.100.0/30"], ["198.51.100.0/31", "fd00::/127"], ["198.51.100.2/31", "fd00::/126"])
+
+POLICIES: tuple[dict[str, Any] | None, ...] = (
+    None,
+    {"sticky": {}},
+    {"sticky": {"for": "2s"}, "whenExhausted": "Reuse"},
+    {"reuseDelay": "1s"},
+    {"sticky": {}, "reuseDelay": "1s", "quotas": [{"limit": 2}]},
+)
+RESERVED = ("198.51.100.1", "198.51.100.2", "198.51.100.9", "fd00::1")
+HASTE = 200.0  # seconds of the wall clock in one of ours: delays are whole seconds, and a law has no time
 
 STEPS = st.one_of(
     st.tuples(
@@ -29,9 +49,13 @@ STEPS = st.one_of(
         st.sampled_from(["", "198.51.100.2", "198.51.100.3"]),
     ),
     st.tuples(st.just("delete"), st.sampled_from(NAMES)),
+    st.tuples(st.just("live"), st.sampled_from(NAMES)),
     st.tuples(st.just("status"), st.sampled_from(NAMES), st.sampled_from(["", "198.51.100.1", "1.2.3.4"])),
     st.tuples(st.just("type"), st.sampled_from(NAMES)),
     st.tuples(st.just("pool"), st.sampled_from(POOLS)),
+    st.tuples(st.just("policy"), st.sampled_from(POLICIES)),
+    st.tuples(st.just("reserve"), st.sampled_from(RESERVED), st.sampled_from(NAMES)),
+    st.tuples(st.just("reserve"), st.none(), st.none()),
     st.tuples(st.just("vip"), st.integers(0, 9)),
     st.tuples(st.just("configuration"), st.booleans()),
     st.tuples(st.just("lead"), st.sampled_from([0, 1]), st.booleans()),
@@ -97,6 +121,8 @@ class World:
         match kind:
             case "put":
                 self.service(*rest)
+            case "live":
+                self.service(rest[0], "", "", "")
             case "delete" if ("services", "web", rest[0]) in self.api.objects:
                 self.api.take(SERVICES, rest[0], "web")
             case "status" if (whole := self.api.objects.get(("services", "web", rest[0]))) is not None:
@@ -110,6 +136,15 @@ class World:
                 )
             case "pool":
                 self.api.put(IP_ADDRESS_POOLS, "p", {"spec": {"addresses": rest[0]}}, NS)
+            case "policy" if rest[0] is not None:
+                self.api.put(POOL_POLICIES, "y", {"spec": {"ipAddressPools": ["p"], **rest[0]}}, NS)
+            case "policy" if (POOL_POLICIES.plural, NS, "y") in self.api.objects:
+                self.api.take(POOL_POLICIES, "y", NS)
+            case "reserve" if rest[0] is not None:
+                spec = {"addresses": [rest[0]], "service": {"namespace": "web", "name": rest[1]}}
+                self.api.put(ADDRESS_RESERVATIONS, "r", {"spec": spec}, NS)
+            case "reserve" if (ADDRESS_RESERVATIONS.plural, NS, "r") in self.api.objects:
+                self.api.take(ADDRESS_RESERVATIONS, "r", NS)
             case "vip":
                 names = sorted(name for plural, _, name in self.api.objects if plural == VIRTUAL_IPS.plural)
                 if names:
@@ -148,6 +183,10 @@ class World:
         }
         named: dict[str, set[str]] = {}
         for spec in claims.values():
+            if spec["phase"] in ("reserved", "cooling"):
+                if wrong := self.forgotten(spec):
+                    return wrong
+                continue
             if spec["phase"] != "bound" or not spec.get("holders"):
                 return f"{spec['address']} is {spec['phase']} for {spec.get('holders')}"
             for key, holder in spec["holders"].items():
@@ -160,9 +199,12 @@ class World:
             marked = reconcile_annotation() in whole["metadata"]["annotations"]
             if (marked or key in named) and shown != named.get(key, set()):
                 return f"{key} shows {shown}, claims say {named.get(key)}"
-        taken = one.claims.taken._uses.keys() | one.claims.taken._closed.keys()
-        if taken != {spec["address"] for spec in claims.values()}:
-            return f"taken {taken}, claimed {sorted(claims)}"
+        taken = one.claims.taken
+        known = taken._uses.keys() | taken._closed.keys() | taken._reserved.keys()
+        claimed = {spec["address"] for spec in claims.values()}
+        outside = {address for address in known if one.inventory.configuration.pool_of(address) is None}
+        if known - outside != claimed:
+            return f"taken {known} ({outside} in no pool), claimed {sorted(claims)}"
         waiting = [
             key
             for key, whole in services.items()
@@ -181,6 +223,28 @@ class World:
             return "the configuration is not in force"
         return ""
 
+    def forgotten(self, spec: dict[str, Any]) -> str:
+        """What is wrong with the claim of an address that nobody holds."""
+        address, phase = spec["address"], spec["phase"]
+        found = self.api.objects.get((ADDRESS_RESERVATIONS.plural, NS, "r"), {}).get("spec", {})
+        reserved = address in found.get("addresses", ())
+        if spec.get("holders") or spec.get("candidates"):
+            return f"{address} is {phase} and held by {spec.get('holders')}"
+        if reserved != (phase == "reserved"):
+            return f"{address} is {phase}, and reserved is {reserved}"
+        if reserved:
+            return ""
+        policy = self.api.objects.get((POOL_POLICIES.plural, NS, "y"), {}).get("spec", {})
+        if "sticky" not in policy and "reuseDelay" not in policy:
+            return f"{address} cools without a policy"
+        if "until" in spec:  # its time comes within milliseconds
+            return f"{address} still cools, until {spec['until']}"
+        return "" if self.ones[0].inventory.configuration.pool_of(address) else f"{address} is in no pool"
+
+
+def hasty() -> datetime:
+    return datetime(2026, 1, 1, tzinfo=UTC) + timedelta(seconds=time.monotonic() * HASTE)
+
 
 def reconcile_annotation() -> str:
     """That marks a Service as served, also when its type is another by now."""
@@ -198,6 +262,9 @@ async def play(steps: list[tuple[Any, ...]], seed: int, share: float) -> None:
         world.faults(share)
         for step in steps:
             world.play(step)
+            if step[0] == "live":  # a whole life: it may have had an address when it goes
+                await asyncio.sleep(world.random.choice((0, 0.002, 0.01)))
+                world.play(("delete", step[1]))
             for _ in range(world.random.choice((0, 1, 3, 20))):
                 await asyncio.sleep(0)
             if step[0] == "wait":
@@ -235,22 +302,38 @@ def quick() -> Any:
             (queue, "LONGEST_DELAY", 0.01),
         ):
             patch.setattr(module, name, value)
+        left = memory.seconds_left
+
+        def sooner(vip: VirtualIP, now: datetime) -> float | None:
+            found = left(vip, now)
+            return None if found is None else found / HASTE
+
+        patch.setattr(memory, "seconds_left", sooner)
+        patch.setattr(controller, "now", hasty)
         patch.setattr("metalbgp.controller.pools.PACE", 0.01)
+        patch.setattr("metalbgp.controller.verdicts.PACE", 0.01)
         yield
 
 
-FEW = settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+FEW = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
 @FEW
-@given(st.lists(STEPS, max_size=25), st.integers(0, 10_000))
-def test_without_faults_everything_ends_as_it_should(steps: list[tuple[Any, ...]], seed: int) -> None:
-    asyncio.run(play([step for step in steps if step[0] != "lead"], seed, 0.0))
-
-
-@FEW
-@given(st.lists(STEPS, max_size=25), st.integers(0, 10_000), st.sampled_from([0.1, 0.4]))
-def test_whatever_fails_and_whoever_leads_everything_ends_as_it_should(
-    steps: list[tuple[Any, ...]], seed: int, share: float
+@given(st.sampled_from(POLICIES), st.lists(STEPS, min_size=5, max_size=25), st.integers(0, 10_000))
+def test_without_faults_everything_ends_as_it_should(
+    policy: Any, steps: list[tuple[Any, ...]], seed: int
 ) -> None:
-    asyncio.run(play(steps, seed, share))
+    asyncio.run(play([("policy", policy), *(step for step in steps if step[0] != "lead")], seed, 0.0))
+
+
+@FEW
+@given(
+    st.sampled_from(POLICIES),
+    st.lists(STEPS, min_size=5, max_size=25),
+    st.integers(0, 10_000),
+    st.sampled_from([0.1, 0.4]),
+)
+def test_whatever_fails_and_whoever_leads_everything_ends_as_it_should(
+    policy: Any, steps: list[tuple[Any, ...]], seed: int, share: float
+) -> None:
+    asyncio.run(play([("policy", policy), *steps], seed, share))
