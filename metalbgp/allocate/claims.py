@@ -14,7 +14,7 @@ from metalbgp.allocate.taken import Conflict, Taken, Use, clash, use_of, use_of_
 from metalbgp.model.addresses import AddressError, canonical
 from metalbgp.model.configuration import Reservation
 from metalbgp.model.reasons import AddressCooling, AddressReserved, AddressTaken
-from metalbgp.model.services import Service
+from metalbgp.model.services import Service, identities
 from metalbgp.model.virtualips import HELD_PHASES, VirtualIP
 
 
@@ -69,6 +69,8 @@ def judge(
     """
     if installation and found.installation and installation != found.installation:
         return Busy(AddressTaken(address=found.address, holder=f"installation {found.installation}"))
+    if _succeeds(own, found):
+        return Promised(found)
     mine = found.holders.get(own.key)
     for key, holder in found.holders.items():
         if key != own.key:
@@ -85,6 +87,16 @@ def judge(
         return Join(found)
     reason = _withheld(own, found, reservations, reuse_early)
     return Promised(found) if reason is None else Busy(reason)
+
+
+def _succeeds(own: Service, found: VirtualIP) -> bool:
+    """Renamed within its namespace while the address of its old name is still being withdrawn."""
+    return (
+        found.phase == "releasing"
+        and own.key not in found.holders
+        and len(found.holders) == 1
+        and any(set(identities(k, h.address_id)) & set(own.identities) for k, h in found.holders.items())
+    )
 
 
 def _withheld(

@@ -25,6 +25,7 @@ from metalbgp.model.reasons import (
     NotShared,
     PortTaken,
 )
+from metalbgp.model.services import identities
 from metalbgp.model.virtualips import HELD_PHASES, VirtualIP
 
 __all__ = ["Closed", "Conflict", "Taken", "Use", "clash", "use_of", "use_of_holder"]
@@ -98,10 +99,9 @@ class Taken:
                 self._waiting[version].add(number)
             self._free_if_unused(address)
 
-    def close(self, address: str, by: str, keep_for: str = "") -> None:
+    def close(self, address: str, by: str, kept_for: tuple[str, ...] = ()) -> None:
         """Nobody may have it (foreign, on its way out), but for the Service it is kept for."""
-        why = AddressTaken(address=address, holder=by)
-        self._close(address, Closed(why, kept_for=(keep_for,) if keep_for else ()))
+        self._close(address, Closed(AddressTaken(address=address, holder=by), kept_for=kept_for))
 
     def answers(self, address: str, mac: str, node: str) -> None:
         """Somebody on the segment uses it (a probe found out): nobody of ours may have it."""
@@ -172,8 +172,9 @@ class Taken:
             self._close(address, Closed(why, kept_for=vip.kept_for, cooling=True, since=vip.since))
         elif vip.phase != "reserved" or address not in self._reserved:
             # A Service that comes back finds its address again, if it was the only one behind it.
-            only = next(iter(vip.holders)) if len(vip.holders) == 1 else ""
-            self.close(address, by=f"VirtualIP {address} ({vip.phase})", keep_for=only)
+            only = [identities(key, holder.address_id) for key, holder in vip.holders.items()]
+            kept_for = only[0] if len(only) == 1 else ()
+            self.close(address, by=f"VirtualIP {address} ({vip.phase})", kept_for=kept_for)
 
     def conflict(self, address: str, use: Use, reserved: Sequence[str] = ()) -> Conflict | None:
         """Why this use may not have the address; None: free, its own, or compatible with all who share it.

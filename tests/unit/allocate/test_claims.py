@@ -177,3 +177,16 @@ def test_a_status_that_names_what_is_kept_for_another_holds_nothing() -> None:
     taken, lost = adopt([kept], [thief])
     assert [one.service for one in lost] == ["web/thief"]
     assert not taken.held_by("web/thief")
+
+
+def test_a_renamed_service_takes_its_address_while_it_is_still_being_withdrawn() -> None:
+    old, new = service("web/old", address_id="front"), service("web/new", address_id="front")
+    found = claim(old, phase="releasing")
+    taken, _ = adopt([found], [])
+    assert taken.conflict(ADDRESS, use_of(new)) is None
+    assert taken.kept_for(use_of(new)) == ((ADDRESS, "web#front"),)
+    assert judge(new, found, living(new)) == Promised(found)
+    assert isinstance(judge(new, claim(old), living(old, new)), Busy)
+    stranger = service("shop/new", address_id="front")
+    assert isinstance(judge(stranger, found, living(stranger)), Busy)
+    assert isinstance(taken.conflict(ADDRESS, use_of(stranger)), AddressTaken)
