@@ -19,22 +19,32 @@ from metalbgp.cli.pods import Pod, Workload, pod, workload
 from metalbgp.cluster import decode
 from metalbgp.cluster.decode import Lease
 from metalbgp.cluster.resources import (
+    ADDRESS_RESERVATIONS,
+    BFD_PROFILES,
+    BGP_ADVERTISEMENTS,
+    BGP_PEERS,
+    COMMUNITIES,
     CONFIG_MAPS,
     CONFIGURATION_STATES,
     CRDS,
     DAEMON_SETS,
     ENDPOINT_SLICES,
+    IP_ADDRESS_POOLS,
+    L2_ADVERTISEMENTS,
     LEASES,
     NAMESPACES,
     NODE_STATES,
     NODES,
     PODS,
+    POOL_POLICIES,
+    SERVICE_CIDRS,
     SERVICES,
     SPEAKER_CONFIGURATIONS,
     VIRTUAL_IPS,
     Resource,
 )
 from metalbgp.config import compiled, nodestate, virtualip
+from metalbgp.config.objects import READERS, AnyObject
 from metalbgp.model.configuration import Configuration
 from metalbgp.model.names import LEASE
 from metalbgp.model.report import NodeReport
@@ -189,6 +199,29 @@ class Cluster:
         found = await self._may(CONFIGURATION_STATES, read, self.installation, quiet=True) or ()
         texts = (line for one in found for line in one.status.error_summary.splitlines())
         return tuple(text.removeprefix("configuration error: ") for text in texts if text)
+
+    async def configuration_objects(self) -> tuple[AnyObject, ...]:
+        """What users wrote, of all kinds. A password is part of it, and never shown."""
+        kinds = (
+            IP_ADDRESS_POOLS,
+            BGP_PEERS,
+            BGP_ADVERTISEMENTS,
+            L2_ADVERTISEMENTS,
+            COMMUNITIES,
+            BFD_PROFILES,
+            POOL_POLICIES,
+            ADDRESS_RESERVATIONS,
+        )
+        found = await together(*(self._may(one, READERS[one.kind], self.installation) for one in kinds))
+        return tuple(one for group in found for one in group or ())
+
+    async def service_networks(self) -> Mapping[str, tuple[str, ...]]:
+        """CIDRs by ServiceCIDR; none on API servers before 1.33."""
+
+        def read(data: Raw) -> tuple[str, tuple[str, ...]]:
+            return decode.meta(data).name, decode.service_network(data)
+
+        return dict(await self._may(SERVICE_CIDRS, read, quiet=True) or ())
 
     # ------------------------------------------------------------------ how
 

@@ -13,7 +13,7 @@ import click
 from metalbgp.cli.options import Setup, connection_options
 
 # as help lists them
-VERBS = ("status", "sessions", "routes", "services", "explain", "pools", "doctor", "uninstall")
+VERBS = ("status", "sessions", "routes", "services", "explain", "pools", "validate", "doctor", "uninstall")
 
 
 def version(context: click.Context, _: click.Parameter, asked: bool) -> None:
