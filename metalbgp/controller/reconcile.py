@@ -93,6 +93,10 @@ class Reconciler:
         except ClusterError as error:
             logs.warn("write-failed", service=key, error=str(error))
             return Retry(why=str(error))
+        except Exception as error:  # a bug: said on the Service that meets it; the queue logs it and goes on
+            if service is not None:
+                self._tell.bug(service, error)
+            raise
         return Done()
 
     async def _serve(self, service: Service) -> None:

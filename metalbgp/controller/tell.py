@@ -90,6 +90,15 @@ class Tell:
         logs.warn("status-contested", service=service.key, by=list(others))
         self._service(service, "Warning", "StatusContested", words)
 
+    def bug(self, service: Service, error: Exception) -> None:
+        """Nothing that a user wrote should end here."""
+        words = (
+            f"{type(error).__name__}: {error}. This is a bug of metalbgp; the log of the controller has more"
+        )
+        if self._told.get(service.key) != words:
+            self._told[service.key] = words
+            self._service(service, "Warning", "InternalError", words)
+
     def cleared(self, service: Service, reason: NoAddress) -> None:
         words = f"Released {', '.join(service.ingress)}: {reason.explain()}"
         self._service(service, "Normal", "ClearAssignment", words)
