@@ -91,6 +91,11 @@ class ControllerMetrics:
         self.writes = Counter(
             "metalbgp_writes", "Writes to the API server", ["kind", "outcome"], registry=self.registry
         )
+        self.contested = Counter(
+            "metalbgp_statuses_contested",
+            "Services whose status another controller keeps replacing, when that was noticed",
+            registry=self.registry,
+        )
         self.to_address = Histogram(
             "metalbgp_service_to_address_seconds",
             "From the first sight of a Service to its address in the status",

@@ -23,7 +23,7 @@ from metalbgp.controller.addresses import Addresses
 from metalbgp.controller.claims import Claims
 from metalbgp.controller.contest import Contest
 from metalbgp.controller.queue import Done, Outcome, Retry
-from metalbgp.controller.tell import Tell
+from metalbgp.controller.tell import LONGEST_CONDITION, Tell, cut, in_lines
 from metalbgp.controller.writes import Writes, is_marked
 from metalbgp.inventory.inventory import Inventory
 from metalbgp.inventory.touched import Touched
@@ -220,7 +220,7 @@ class Reconciler:
             type=ADDRESS_ALLOCATED,
             status="False",
             reason=answer.reason.name,
-            message="\n".join(answer.reason.lines()),
+            message=cut(in_lines(answer.reason), service.key, LONGEST_CONDITION),
             last_transition_time=memory.written(self._now()),
         )
         if held or service.pool_annotation is not None:

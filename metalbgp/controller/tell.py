@@ -25,6 +25,7 @@ from metalbgp.cluster.resources import (
 from metalbgp.model.reasons import FamilyMismatch, Invalid, NoAddress, NotInForce
 from metalbgp.model.services import Service
 
+LONGEST_CONDITION = 32_000  # characters of a condition's message; the API server takes 32,768
 LONGEST = 900  # characters of an event's message; the API server takes 1,024
 
 Emit = Callable[[Reference, str, str, str], None]  # object, Normal or Warning, reason, message
@@ -70,7 +71,7 @@ class Tell:
             )
 
     def refused(self, service: Service, reason: NoAddress) -> None:
-        words = with_remedy(reason.explain(), reason.remedy())
+        words = in_lines(reason)
         if self._told.get(service.key) == words:
             return
         self._told[service.key] = words
@@ -150,12 +151,20 @@ def _event(service: Service, reason: NoAddress) -> str:
     return "AllocationFailed"
 
 
-def cut(words: str, key: str) -> str:
-    """An event's message has 1,024 characters; the condition and the command have it all."""
-    if len(words) <= LONGEST:
+def in_lines(reason: NoAddress) -> str:
+    """The answer, a line for each pool that was asked, and what can be done."""
+    remedy = reason.remedy()
+    return "\n".join((*reason.lines(), f"Remedy: {remedy}") if remedy else reason.lines())
+
+
+def cut(words: str, key: str, most: int = LONGEST) -> str:
+    """At the end of a line: an event's message has 1,024 characters; the command says it all."""
+    if len(words) <= most:
         return words
-    hint = f" … (metalbgp explain {key})"
-    return words[: LONGEST - len(hint)].rpartition(";")[0] + hint
+    hint = f"… (all of it: metalbgp explain {key})"
+    kept = words[: most - len(hint) - 1]
+    whole = kept.rpartition("\n")[0] or kept
+    return f"{whole}\n{hint}"
 
 
 def with_remedy(words: str, remedy: str) -> str:

@@ -6,6 +6,8 @@ import pytest
 
 from metalbgp.cluster.resources import NODES, POOL_POLICIES, SERVICE_CIDRS, SERVICES
 from metalbgp.controller import addresses, configure
+from metalbgp.controller.tell import LONGEST, cut, in_lines
+from metalbgp.model.reasons import NoPoolFits
 from tests.unit.controller.test_controller import NS, World, running, until
 
 
@@ -186,3 +188,16 @@ async def test_a_bug_that_one_service_meets_is_told_on_it_and_stops_nobody(
         put(world, "web")
         await until(lambda: bool(world.addresses("web")))
         await until(lambda: "ZeroDivisionError" in events(world, "odd").get("InternalError", ""))
+
+
+def test_a_long_event_ends_with_a_line_and_says_where_the_rest_is() -> None:
+    pools = tuple((f"p{number}", f'pool "p{number}" has no free IPv4 address') for number in range(100))
+    words = in_lines(NoPoolFits(pools=pools))
+    assert words.splitlines()[1] == 'pool "p0" has no free IPv4 address'
+    short = cut(words, "web/shop")
+    assert len(short) <= LONGEST
+    *lines, hint = short.splitlines()
+    assert set(lines) <= set(words.splitlines())
+    assert "metalbgp explain web/shop" in hint
+    assert cut("x" * 2000, "web/shop").startswith("xxx")
+    assert cut("all of it", "web/shop") == "all of it"
