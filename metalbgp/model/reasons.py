@@ -537,22 +537,6 @@ class Surprise(Reason, frozen=True):
         return self.fix
 
 
-class Surprise(Reason, frozen=True):
-    """Legal, and surely not what was meant: `metalbgp validate --strict` tells it."""
-
-    kind: str
-    object: str
-    field: str
-    why: str
-    fix: str = ""
-
-    def explain(self) -> str:
-        return f"{self.kind} {self.object}: {self.field}: {self.why}"
-
-    def remedy(self) -> str:
-        return self.fix
-
-
 NoAddress = (
     NoPools
     | NoClusterIP
