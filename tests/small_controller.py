@@ -13,6 +13,7 @@ from metalbgp.allocate.taken import Taken, use_of
 from metalbgp.inventory.inventory import Inventory
 from metalbgp.inventory.touched import Touched
 from metalbgp.model.addresses import family
+from metalbgp.model.configuration import Configuration
 from metalbgp.model.services import Service
 from metalbgp.model.virtualips import VirtualIP
 from metalbgp.plan.plan import plan, virtual_ip
@@ -38,12 +39,17 @@ class SmallController:
                     touched, services=touched.services - {keys[0]}, counts=touched.counts - {keys[0]}
                 )
                 touched = rest | self.serve(keys[0])
-            else:
+            else:  # what is reserved or cools has no claim here
                 more = Touched()
-                for address in touched.addresses & self.inventory.claims.keys():
+                for address in (touched.addresses | touched.idle) & self.inventory.claims.keys():
                     more |= self.write(self.desired(address, self.inventory.claims[address]))
                 touched = more
         raise AssertionError("the work never ends")
+
+    def configured(self, made: Configuration) -> None:
+        touched = self.inventory.configure(made)
+        self.taken.reserve(made.reservations)
+        self.work(touched)
 
     def serve(self, key: str) -> Touched:
         one = self.inventory.services.get(key)
@@ -55,14 +61,18 @@ class SmallController:
                 touched |= self.leave(key, address)
         for address in wanted:
             assert one is not None
-            assert self.taken.conflict(address, use_of(one)) is None
+            reserved = request_of(one, (), self.inventory.configuration.reservations).reserved
+            assert self.taken.conflict(address, use_of(one), reserved) is None
             touched |= self.write(self.desired(address, self.inventory.claims.get(address), one))
         return touched
 
     def ask(self, one: Service) -> Allocation | Refusal:
         held = self.inventory.held(one.key)
         return allocate(
-            request_of(one, held), self.inventory.configuration, self.taken, self.inventory.namespaces
+            request_of(one, held, self.inventory.configuration.reservations),
+            self.inventory.configuration,
+            self.taken,
+            self.inventory.namespaces,
         )
 
     def desired(self, address: str, known: VirtualIP | None, joining: Service | None = None) -> VirtualIP:

@@ -23,7 +23,10 @@ class Affected(Struct, frozen=True):
 
 
 def affected_pools(before: Configuration, after: Configuration) -> Affected:
-    changed = set(_moved(_pools(before.pools), _pools(after.pools)))
+    changed = {
+        *_moved(_pools(before.pools), _pools(after.pools)),
+        *_moved(_seconds(before), _seconds(after)),
+    }
     planned = {
         *_moved(_matching(before.bgp_advertisements), _matching(after.bgp_advertisements)),
         *_moved(_matching(before.l2_advertisements), _matching(after.l2_advertisements)),
@@ -35,6 +38,16 @@ def affected_pools(before: Configuration, after: Configuration) -> Affected:
         pools=bool(changed),
         giving=_giving(before) != _giving(after),
     )
+
+
+def _seconds(configuration: Configuration) -> Facts:
+    """Which pools stand together for dual stack: a Service may hold addresses of both only while they do."""
+    facts: Facts = {}
+    for policy in configuration.policies:
+        for pool in policy.pools if policy.second_family_from else ():
+            facts.setdefault(pool, set()).add(policy.second_family_from)
+            facts.setdefault(policy.second_family_from, set()).add(pool)
+    return facts
 
 
 def _giving(configuration: Configuration) -> tuple[object, ...]:

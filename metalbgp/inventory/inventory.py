@@ -189,10 +189,13 @@ class Inventory:
         return self._by_namespace_labels(name) if self.namespaces.pop(name, None) else NOTHING
 
     def _by_namespace_labels(self, name: str) -> Touched:
-        pools = self.configuration.pools
-        if not any(pool.allocation and pool.allocation.namespace_selectors for pool in pools):
-            return NOTHING
-        return services(key for key in self._in_namespace.get(name, ()) if self.is_ours(self.services[key]))
+        here = self._in_namespace.get(name, set())
+        if any(one.allocation and one.allocation.namespace_selectors for one in self.configuration.pools):
+            return services(key for key in here if self.is_ours(self.services[key]))
+        quotas = (quota for policy in self.configuration.policies for quota in policy.quotas)
+        if any(quota.namespace_selectors for quota in quotas):  # what is held stays
+            return services(here & (self.pending | self.lacking))
+        return NOTHING
 
     # -------------------------------------------------------------- claims
 
@@ -216,6 +219,14 @@ class Inventory:
         touched = services(old.keys() | vip.holders.keys())
         if old.keys() - vip.holders.keys():
             touched |= services(self._waiting_for(vip.address))
+        # A sharer is judged by the holders as claimed, so it may join only now, not when the Service changed.
+        keys = {
+            one.sharing_key
+            for key in old.keys() & vip.holders.keys()
+            if _terms(old[key]) != _terms(vip.holders[key])
+            for one in (old[key], vip.holders[key])
+        }
+        touched |= services(self._sharers(keys))
         if vip.phase in IDLE_PHASES or vip.address in self._reserved:
             touched |= Touched(idle=frozenset((vip.address,)))
         return touched
@@ -257,13 +268,19 @@ class Inventory:
     def _waiting_for(self, address: str) -> set[str]:
         """Pending Services that may use the pool of an address that became free (wholly or in part)."""
         pool = self.configuration.pool_of(address)
-        name = pool.name if pool else None
-        return {key for key in self.pending | self.lacking if self.services[key].requested_pool in ("", name)}
+        names = {""} | ({pool.name} if pool else set())
+        for policy in self.configuration.policies:  # who asks for these pools may get its other family here
+            if pool is not None and policy.second_family_from == pool.name:
+                names.update(policy.pools)
+        return {key for key in self.pending | self.lacking if self.services[key].requested_pool in names}
 
     def _may_join(self, before: Service, after: Service) -> set[str]:
         """Pending sharers that a changed key, policy or port of another may let in (metallb.md 2.5)."""
-        keys = {before.sharing_key, after.sharing_key} - {""}
-        return {key for key in self.pending if self.services[key].sharing_key in keys}
+        return self._sharers({before.sharing_key, after.sharing_key})
+
+    def _sharers(self, keys: set[str]) -> set[str]:
+        keys = keys - {""}
+        return {key for key in self.pending if self.services[key].sharing_key in keys} if keys else set()
 
     # -------------------------------------------------------------- configuration
 
@@ -329,6 +346,11 @@ def _same_claim(one: VirtualIP, other: VirtualIP) -> bool:
         other.until,
         other.reservation,
     )
+
+
+def _terms(holder: Holder) -> tuple[object, ...]:
+    """What a sharer of its address is judged by."""
+    return holder.sharing_key, holder.policy, holder.selector, holder.ports
 
 
 def _in_l2(holders: Mapping[str, Holder]) -> bool:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from metalbgp.allocate.allocate import Allocation
-from metalbgp.model.configuration import Preference
+from metalbgp.model.configuration import PoolPolicy, Preference, Quota, Reservation
 from metalbgp.model.services import EXCLUDE_LABEL, Namespace, Node, Service
 from tests.small_controller import SmallController
 from tests.values import (
@@ -41,6 +41,23 @@ POOLS = [
         pool("production", "192.0.2.0", allocation=pinned(namespace_selectors=(labelled(team="x"),))),
         pool("second", "198.51.100.0-198.51.100.1", auto_assign=False),
     ),
+]
+POLICIES: list[tuple[PoolPolicy, ...]] = [
+    (),
+    (PoolPolicy(name="few", pools=("production",), quotas=(Quota(limit=1),)),),
+    (
+        PoolPolicy(
+            name="x",
+            pools=("production", "second"),
+            quotas=(Quota(limit=0, namespace_selectors=(labelled(team="x"),)),),
+        ),
+    ),
+    (PoolPolicy(name="pair", pools=("production",), second_family_from="second"),),
+]
+RESERVATIONS: list[tuple[Reservation, ...]] = [
+    (),
+    (Reservation(name="r", addresses=("192.0.2.0",), namespace="web", service="b"),),
+    (Reservation(name="r", addresses=("192.0.2.1", "2001:db8::"), selector=labelled(tier="gold")),),
 ]
 ADVERTISEMENTS = [
     (bgp("external", "production", "second"), l2("layer2", "production", "second", "renamed")),
@@ -114,11 +131,32 @@ class Controller(SmallController, RuleBasedStateMachine):
     def put_namespace(self, name: str, team: str) -> None:
         self.work(self.inventory.put_namespace(Namespace(name=name, labels={"team": team})))
 
-    @rule(pools=st.sampled_from(POOLS), said=st.sampled_from(ADVERTISEMENTS), ignore=st.booleans())
-    def configure(self, pools: tuple[Any, ...], said: tuple[Any, ...], ignore: bool) -> None:
+    @rule(
+        pools=st.sampled_from(POOLS),
+        said=st.sampled_from(ADVERTISEMENTS),
+        ignore=st.booleans(),
+        policies=st.sampled_from(POLICIES),
+        reservations=st.sampled_from(RESERVATIONS),
+    )
+    def configure(
+        self,
+        pools: tuple[Any, ...],
+        said: tuple[Any, ...],
+        ignore: bool,
+        policies: tuple[PoolPolicy, ...],
+        reservations: tuple[Reservation, ...],
+    ) -> None:
         self.clock += 1
-        made = configuration(*pools, *said, peer("tor-a"), sequence=self.clock, ignore_exclude_label=ignore)
-        self.work(self.inventory.configure(made))
+        made = configuration(
+            *pools,
+            *said,
+            peer("tor-a"),
+            sequence=self.clock,
+            ignore_exclude_label=ignore,
+            policies=policies,
+            reservations=reservations,
+        )
+        self.configured(made)
 
     @rule(key=KEYS)
     def other_hands_delete_a_claim(self, key: str) -> None:

@@ -151,7 +151,7 @@ class Stage(SmallController):
         if after != before:
             after = replace(after, sequence=before.sequence + 1)
             self.compiled = replace(self.compiled, configuration=after)
-            self.work(self.inventory.configure(after))
+            self.configured(after)
 
     def delete(self, kind: str, name: str) -> None:
         touched = Touched()

@@ -2,7 +2,7 @@
 
 from metalbgp.inventory.inventory import Inventory
 from metalbgp.inventory.touched import NOTHING, Touched
-from metalbgp.model.configuration import Configuration
+from metalbgp.model.configuration import Configuration, PoolPolicy, Quota, Reservation
 from metalbgp.model.services import Endpoints, Namespace, Service
 from tests.values import (
     bgp,
@@ -223,3 +223,64 @@ def test_of_two_urgencies_the_higher_wins() -> None:
     both = only("a") | Touched(counts=frozenset({"a", "b"}), addresses=frozenset({"x"}))
     assert both == Touched(frozenset({"a"}), frozenset({"b"}), frozenset({"x"}))
     assert not NOTHING
+
+
+class TestPoliciesAndReservations:
+    def kept(self) -> Inventory:
+        """web/nginx holds an address, web/late waits, one address cools."""
+        found = inventory(None, service(), service("web/late"))
+        found.put_claim(vip(ADDRESS))
+        found.put_claim(vip("10.252.252.7", {}, phase="cooling", kept_for=("web/gone",)))
+        return found
+
+    def test_a_reservation_touches_who_waits_its_addresses_and_what_cools_and_nobody_else(self) -> None:
+        found = self.kept()
+        made = Reservation(name="dns", addresses=("10.252.252.9",), namespace="web", service="shop")
+        touched = found.configure(configuration(peer("tor-a"), bgp(), l2(), reservations=(made,)))
+        assert touched == Touched(
+            services=frozenset({"web/late"}), idle=frozenset({"10.252.252.9", "10.252.252.7"})
+        )
+        again = found.configure(configuration(peer("tor-a"), bgp(), l2(), sequence=2))
+        assert again.idle == {"10.252.252.9", "10.252.252.7"}, "its VirtualIP is to go"
+
+    def test_a_policy_touches_who_waits_and_what_cools_and_no_holder(self) -> None:
+        found = self.kept()
+        sticky = PoolPolicy(name="p", pools=("production",), sticky=True)
+        touched = found.configure(configuration(peer("tor-a"), bgp(), l2(), policies=(sticky,)))
+        assert touched == Touched(services=frozenset({"web/late"}), idle=frozenset({"10.252.252.7"}))
+
+    def test_pools_that_are_paired_or_parted_touch_the_services_of_both(self) -> None:
+        found = self.kept()
+        pair = PoolPolicy(name="p", pools=("production",), second_family_from="v6")
+        touched = found.configure(configuration(peer("tor-a"), bgp(), l2(), policies=(pair,)))
+        assert "web/nginx" in touched.services
+
+    def test_a_reserved_claim_that_goes_is_looked_at_again_and_another_is_not(self) -> None:
+        found = self.kept()
+        made = Reservation(name="dns", addresses=("10.252.252.7",), namespace="web", service="shop")
+        found.configure(configuration(peer("tor-a"), bgp(), l2(), reservations=(made,)))
+        assert found.drop_claim("10.252.252.7").idle == {"10.252.252.7"}
+        assert not found.drop_claim(ADDRESS).idle
+
+    def test_who_asks_for_a_pool_waits_for_its_second_as_well(self) -> None:
+        made = configuration(
+            pool("v4", "192.0.2.0"),
+            pool("v6", "2001:db8::"),
+            policies=(PoolPolicy(name="p", pools=("v4",), second_family_from="v6"),),
+        )
+        found = inventory(made, service(), service("web/late", requested_pool="v4", dual="RequireDualStack"))
+        found.put_claim(vip("2001:db8::", pool="v6"))
+        assert "web/late" in found.drop_claim("2001:db8::").services
+
+    def test_a_sharer_may_join_when_the_claim_changes_its_terms(self) -> None:
+        found = inventory(None, service(), service("web/late", sharing_key="k"))
+        found.put_claim(vip(ADDRESS, {KEY: holder()}))
+        touched = found.put_claim(vip(ADDRESS, {KEY: holder(sharing_key="k", ports=("TCP/443",))}))
+        assert touched.services == {KEY, "web/late"}
+
+    def test_labels_of_a_namespace_count_for_quotas_of_those_who_wait(self) -> None:
+        quota = Quota(limit=1, namespace_selectors=(labelled(team="x"),))
+        policy = PoolPolicy(name="p", pools=("production",), quotas=(quota,))
+        found = inventory(configuration(policies=(policy,)), service(), service("web/late"))
+        found.put_claim(vip(ADDRESS))
+        assert found.put_namespace(Namespace(name="web", labels={"team": "x"})) == only("web/late")
