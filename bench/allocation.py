@@ -2,7 +2,8 @@
 
 In:  nothing; pools of several sizes, filled so that the free ones come last (what a search would walk) or are
      scattered (what makes the books long).
-Out: a table of CPU µs for one allocation, and CPU seconds for adopting Services at the controller's start.
+Out: a table of CPU µs for one allocation, CPU seconds for adopting Services at the controller's start, what
+     an edit of one pool costs beside few and many others.
 The one file here that knows the product: what happens inside of a function cannot be seen from outside.
 """
 
@@ -21,6 +22,7 @@ from metalbgp.allocate.allocate import allocate
 from metalbgp.allocate.claims import adopt
 from metalbgp.allocate.request import request_of
 from metalbgp.allocate.taken import Taken, use_of
+from metalbgp.inventory.inventory import Inventory
 from metalbgp.model.addresses import Range
 from metalbgp.model.allocation import Allocation
 from metalbgp.model.configuration import Configuration, Pool, PoolPolicy, Quota, Reservation
@@ -35,6 +37,8 @@ FILLS: Final = (0, 50, 99)
 AIM: Final = 50.0  # µs for one allocation
 ADOPTED: Final = 10_000
 AIM_ADOPT: Final = 5.0  # s
+EDITED: Final = 100  # pools
+HELD: Final = 100  # addresses held in each of them
 
 
 def main(console: Console) -> int:
@@ -58,6 +62,9 @@ def main(console: Console) -> int:
     seconds = _adoption()
     console.print(f"one allocation: {worst:.1f} µs at worst, aim {AIM:.0f}", highlight=False)
     console.print(f"{ADOPTED:,} Services adopted: {seconds:.2f} s, aim {AIM_ADOPT:.0f}", highlight=False)
+    few, many = (_edit(pools) for pools in (EDITED // 10, EDITED))
+    words = f"one of {EDITED // 10} or of {EDITED} pools edited, {HELD} addresses held in each"
+    console.print(f"{words}: {few:.0f} and {many:.0f} µs", highlight=False)
     console.print(str(noise.measure()), highlight=False)
     return int(worst > AIM or seconds > AIM_ADOPT)
 
@@ -121,6 +128,34 @@ def _adoption() -> float:
     began = time.thread_time()
     adopt(claims, services)
     return time.thread_time() - began
+
+
+def _edit(pools: int) -> float:
+    """CPU µs to find what one pool's edit touches, among the claims of so many pools."""
+    inventory = Inventory("bench")
+    size = 256
+    before = Configuration(
+        "bench",
+        pools=tuple(
+            Pool(f"p{n}", (Range(4, FIRST + n * size, FIRST + n * size + size - 1),)) for n in range(pools)
+        ),
+    )
+    inventory.configure(before)
+    for number in range(pools * HELD):
+        home, offset = divmod(number, HELD)
+        one = _service(number, str(IPv4Address(FIRST + home * size + offset)))
+        inventory.put_service(one)
+        holders = {one.key: Holder(uid=one.uid)}
+        inventory.put_claim(VirtualIP(address=one.ingress[0], pool=f"p{home}", holders=holders))
+    changed = replace(before.pools[0], auto_assign=False)
+    after = replace(before, pools=(changed, *before.pools[1:]))
+    rounds = 20
+    began = time.thread_time()
+    for _ in range(rounds):
+        touched = inventory.configure(after)
+        assert len(touched.services) == HELD  # noqa: S101 - who is touched is what is measured
+        inventory.configure(before)
+    return (time.thread_time() - began) / rounds / 2 * 1e6
 
 
 def _claims(services: list[Service]) -> Iterator[VirtualIP]:
