@@ -37,6 +37,7 @@ from metalbgp.cluster.resources import (
     NODES,
     PODS,
     POOL_POLICIES,
+    SECRETS,
     SERVICE_CIDRS,
     SERVICES,
     SPEAKER_CONFIGURATIONS,
@@ -45,6 +46,7 @@ from metalbgp.cluster.resources import (
 )
 from metalbgp.config import compiled, nodestate, virtualip
 from metalbgp.config.objects import READERS, AnyObject
+from metalbgp.config.surprises import Secret
 from metalbgp.model.configuration import Configuration
 from metalbgp.model.names import LEASE
 from metalbgp.model.report import NodeReport
@@ -214,6 +216,14 @@ class Cluster:
         )
         found = await together(*(self._may(one, READERS[one.kind], self.installation) for one in kinds))
         return tuple(one for group in found for one in group or ())
+
+    async def secret(self, name: str) -> Secret | None:
+        """Of the installation: its type and the names of its keys, nothing else. Raises NotAllowed."""
+        try:
+            found = decode.secret(await self.api.request("GET", SECRETS.path(self.installation, name)))
+        except Absent:
+            return None
+        return Secret(type=found.type, keys=tuple(sorted(found.data)))
 
     async def service_networks(self) -> Mapping[str, tuple[str, ...]]:
         """CIDRs by ServiceCIDR; none on API servers before 1.33."""

@@ -6,14 +6,15 @@ Elsewhere: allocate/ decides; the controller asks it the same way (controller/re
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from metalbgp.allocate.allocate import allocate
+from metalbgp.allocate.allocate import allocate, objection
 from metalbgp.allocate.request import request_of
-from metalbgp.allocate.taken import Taken
+from metalbgp.allocate.taken import Taken, use_of
 from metalbgp.cli.pods import Workload, argument
 from metalbgp.inventory.networks import occupied
 from metalbgp.model.addresses import family
 from metalbgp.model.allocation import Allocation, Refusal
 from metalbgp.model.configuration import Configuration
+from metalbgp.model.reasons import NoAddress
 from metalbgp.model.services import Namespace, Node, Service
 from metalbgp.model.virtualips import VirtualIP
 
@@ -26,13 +27,15 @@ class Judge:
         namespaces: Mapping[str, Namespace],
         lb_class: str | None = None,
         nodes: Iterable[Node] = (),
+        *,
+        networks: Mapping[str, tuple[str, ...]] | None = None,
     ) -> None:
         self.configuration = configuration
         self._namespaces = namespaces
         self._class = lb_class
         self._taken = Taken()
         self._taken.reserve(configuration.reservations)
-        self._taken.occupy(occupied(nodes, {}))
+        self._taken.occupy(occupied(nodes, networks or {}))
         self._of: dict[str, list[VirtualIP]] = {}
         for vip in claims:
             if vip.installation == configuration.installation:
@@ -56,6 +59,18 @@ class Judge:
         held = [vip.address for vip in self.claims(service.key)]
         request = request_of(service, held, self.configuration.reservations)
         return allocate(request, self.configuration, self._taken, self._namespaces)
+
+    def give(self, service: Service) -> Allocation | Refusal:
+        """The same, and what it gets is taken for those who ask after it."""
+        found = self.result(service)
+        if isinstance(found, Allocation):
+            for address in found.addresses:
+                self._taken.hold(address, use_of(service))
+        return found
+
+    def objection(self, service: Service, address: str) -> NoAddress | None:
+        request = request_of(service, [address], self.configuration.reservations)
+        return objection(address, request, self.configuration, self._taken, self._namespaces)
 
 
 def mine(claims: Sequence[VirtualIP], configuration: Configuration) -> tuple[VirtualIP, ...]:

@@ -23,6 +23,8 @@ LAST = 20  # a last column narrower than this is no column
 GOOD = frozenset({"Established", "confirmed", "ok", "yes", "done"})
 BAD = frozenset({"bad", "refused", "Refused", "missing", "silent"})
 VERDICTS = ("ok", "warn", "bad")
+PLACE = r"^\S+:[0-9]+: "  # FILE:LINE: of validate
+WARNING = r"(?<=: )warning(?=: )"
 FORMATS = ("table", "wide", "json", "yaml", "name")
 
 
@@ -141,6 +143,8 @@ def draw(answer: Answer, wide: bool, console: Any = None) -> None:
         word = line.partition(" ")[0]
         if word in VERDICTS:
             said.stylize(style(word), 0, len(word))
+        said.highlight_regex(PLACE, "bold")
+        said.highlight_regex(WARNING, "yellow")
         console.print(said, soft_wrap=True)
 
 

@@ -9,5 +9,5 @@ policies.py, reservations.py    one kind each: object → value or the reasons a
 compile.py      all of them together: last good per object, conflicts, what is not in force yet
 compiled.py, virtualip.py, nodestate.py    our own kinds, there and back
 services.py     the annotations of a Service
-documents.py, fields.py, surprises.py    files: lines of YAML, misspelt fields, what is legal and not meant
+documents.py, schema.py, surprises.py    files: lines of YAML, fields that the CRD lacks, what is not meant
 """
