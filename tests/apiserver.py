@@ -92,6 +92,10 @@ class ApiServer:
     def access(self, user: str = "admin") -> Access:
         return Access(self.url, ca_data=self._ca.read_bytes(), token=_token(user), namespace=NAMESPACE)
 
+    def kubeconfig_of(self, user: str) -> str:
+        """For a process of its own."""
+        return KUBECONFIG.format(server=self.url, ca=self._ca, token=_token(user))
+
     def kubectl(self, *args: str, stdin: str = "") -> str:
         done = subprocess.run(
             [str(self._bin / "kubectl"), f"--kubeconfig={self.kubeconfig}", *args],
@@ -129,7 +133,7 @@ class ApiServer:
             for user, (name, groups) in USERS.items()
         ]
         (self.root / "tokens.csv").write_text("\n".join(lines) + "\n")
-        self.kubeconfig.write_text(KUBECONFIG.format(server=self.url, ca=self._ca, token=_token("admin")))
+        self.kubeconfig.write_text(self.kubeconfig_of("admin"))
         self._run(
             "etcd",
             f"--data-dir={self.root / 'etcd'}",
