@@ -10,6 +10,7 @@ import asyncio
 import sys
 import sysconfig
 from collections.abc import Iterable, Iterator, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
@@ -159,21 +160,15 @@ def _text(path: Path) -> str:
         raise Usage(f"{path} cannot be read: {error}") from error
 
 
+@cache
 def schemas() -> Schemas:
     """Of every kind and version; {} when the file is nowhere."""
-    import yaml
-
-    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # ours, and large: the fast one will do
-    for path in CRDS:
-        if path.exists():
-            found = [one["spec"] for one in yaml.load_all(path.read_text(), Loader=loader) if one]
-            return {
-                spec["names"]["kind"]: {
-                    one["name"]: one["schema"]["openAPIV3Schema"] for one in spec["versions"]
-                }
-                for spec in found
-            }
-    return {}
+    path = next((one for one in CRDS if one.exists()), None)
+    found = [one.body["spec"] for one in documents(path.read_text(encoding="utf-8"))] if path else []
+    return {
+        spec["names"]["kind"]: {one["name"]: one["schema"]["openAPIV3Schema"] for one in spec["versions"]}
+        for spec in found
+    }
 
 
 # ------------------------------------------------------------------ the cluster

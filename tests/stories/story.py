@@ -15,13 +15,13 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import yaml
 from msgspec import Struct
 from msgspec.structs import replace
 
 from metalbgp.cluster import decode
 from metalbgp.config import objects
 from metalbgp.config.compile import Compiled, compile
+from metalbgp.config.documents import documents
 from metalbgp.inventory.touched import Touched
 from metalbgp.model.configuration import Configuration
 from metalbgp.model.routes import Attributes
@@ -45,18 +45,21 @@ def parts_of(text: str) -> list[str]:
     return text.split("\n---\n")
 
 
+def bodies(text: str) -> list[Mapping[str, Any]]:
+    """Read as `metalbgp validate` reads it, so that a story's 64512:30 is what a user's is."""
+    return [one.body for one in documents(text)]
+
+
 def play(path: Path) -> list[Chapter]:
     stage = Stage()
     chapters = []
     for index, part in enumerate(parts_of(path.read_text())):
-        document = yaml.safe_load(part)
-        match document:
-            case None:
-                continue
-            case {"expect": written}:
-                chapters.append(Chapter(part=index, written=written or {}, played=stage.now()))
-            case _:
-                stage.take(document)
+        for document in bodies(part):
+            match document:
+                case {"expect": written}:
+                    chapters.append(Chapter(part=index, written=written or {}, played=stage.now()))
+                case _:
+                    stage.take(document)
     return chapters
 
 
@@ -74,7 +77,7 @@ class Stage(SmallController):
         self.clock += 1
         match document:
             case {"use": name}:
-                for each in yaml.safe_load_all((ROOT / name).read_text()):
+                for each in bodies((ROOT / name).read_text()):
                     self.take(each)
             case {"delete": what}:
                 kind, *rest = what.split("/")

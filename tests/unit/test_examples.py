@@ -10,14 +10,17 @@ from typing import Any
 
 import msgspec
 import pytest
-import yaml
 
 from metalbgp.allocate.allocate import allocate
 from metalbgp.allocate.request import request_of
 from metalbgp.allocate.taken import Taken
+from metalbgp.cli.judging import Known, judge
+from metalbgp.cli.manifests import Manifests
+from metalbgp.cli.validate import schemas
 from metalbgp.cluster import decode
 from metalbgp.config import objects
 from metalbgp.config.compile import Compiled, compile
+from metalbgp.config.documents import documents as read
 from metalbgp.model.allocation import Allocation
 from metalbgp.model.configuration import Configuration
 from metalbgp.model.services import Endpoints, Node
@@ -34,7 +37,7 @@ Document = dict[str, Any]
 
 
 def documents(text: str) -> list[Document]:
-    return [document for document in yaml.safe_load_all(text) if document]
+    return [dict(one.body) for one in read(text)]
 
 
 def examples() -> Iterator[tuple[str, str]]:
@@ -114,3 +117,13 @@ def test_over_l2_exactly_one_node_answers_and_nothing_is_announced() -> None:
     plans = [select(vip, configuration, node) for node in NODES.values()]
     assert [duty.address for one in plans for duty in one.duties] == ["10.252.252.100"]
     assert not any(one.routes for one in plans)
+
+
+@pytest.mark.parametrize(("name", "text"), [*examples()], ids=[name for name, _ in examples()])
+def test_validate_has_nothing_against_an_example(name: str, text: str) -> None:
+    """What an example names may stand elsewhere: pools of the walkthrough do."""
+    pool = (WALKTHROUGH / "pool.yaml").read_text()
+    ours = [*read(text, name)]
+    if all(one.kind != "IPAddressPool" for one in ours):
+        ours += read(pool, "pool.yaml")
+    assert [one.lines() for one in judge(Manifests(ours, schemas()), Known()).findings] == []
