@@ -13,6 +13,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from difflib import get_close_matches
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from metalbgp.allocate.case import Case, may_use
 from metalbgp.allocate.request import Request
@@ -22,6 +23,7 @@ from metalbgp.model.allocation import Allocation, Refusal
 from metalbgp.model.configuration import Configuration, Pool
 from metalbgp.model.reasons import (
     AddressNotInPool,
+    BadRequest,
     FirstFree,
     Kept,
     NoAddress,
@@ -66,7 +68,7 @@ def allocate(
     """`refused`: addresses that the API server just refused to us; the next call takes the next one."""
     if not configuration.pools:
         return Refusal(NoPools())
-    if request.wrong is not None:
+    if request.wrong is not None and not (isinstance(request.wrong, BadRequest) and request.held):
         return Refusal(request.wrong)
     if request.pool and all(pool.name != request.pool for pool in configuration.pools):
         return Refusal(_unknown_pool(request, configuration.pools))
@@ -74,6 +76,8 @@ def allocate(
     labels = namespaces[request.namespace].labels if request.namespace in namespaces else {}
     case = Case(request, configuration, taken, labels, refused)
     kept = _keep(case)
+    if request.wrong is not None:  # a slip of typing takes no address away that serves
+        return Refusal(request.wrong) if kept is None else replace(kept, unread=request.wrong)
     if kept is not None:
         return kept
     if request.addresses:

@@ -17,6 +17,7 @@ class Allocation(Struct, frozen=True):
     why: WhyAddress
     lacks: NoAddress | None = None
     second: str = ""
+    unread: NoAddress | None = None  # a wish that cannot be read: what it holds stays until that is mended
 
     @property
     def pools(self) -> str:

@@ -75,6 +75,7 @@ class Explanation(Struct, frozen=True):
     pool: Pool | None = None
     why: WhyAddress | None = None
     lacks: NoAddress | None = None  # PreferDualStack got one family
+    unread: NoAddress | None = None  # it asks for something that cannot be read, and keeps what it has
     coming: tuple[str, ...] = ()  # chosen, not claimed yet
     refused: NoAddress | None = None
     claims: tuple[Claim, ...] = ()
@@ -95,7 +96,7 @@ class Explanation(Struct, frozen=True):
     @property
     def problem(self) -> bool:
         """Exit code 1: no address, or nobody announces it."""
-        if self.refused is not None or not self.addresses:
+        if self.refused is not None or self.unread is not None or not self.addresses:
             return True
         to_peer = any(line.reason is None for one in self.bgp for line in one.lines)
         return not to_peer and not any(one.candidates for one in self.l2)
@@ -122,6 +123,7 @@ def explain(
         pool=_pool(scene, mine, granted),
         why=granted.why if granted else None,
         lacks=granted.lacks if granted else None,
+        unread=granted.unread if granted else None,
         coming=tuple(one for one in granted.addresses if one not in addresses) if granted else (),
         refused=result.reason if isinstance(result, Refusal) else None,
         claims=tuple(Claim(vip.address, vip.phase, vip.since) for vip in mine),

@@ -38,6 +38,8 @@ def lines(
         screen += _labelled("claim", f"VirtualIP {claim.address}, {claim.phase} {ago(claim.since)}".rstrip())
     if found.coming:
         screen += _labelled("claim", f"coming: {', '.join(found.coming)}")
+    if found.unread is not None:
+        screen += _labelled("ignored", f"{found.unread.explain()}; it keeps what it has")
     if found.lacks is not None:
         screen += _labelled("lacks", found.lacks.explain())
     if found.claims:

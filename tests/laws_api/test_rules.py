@@ -54,6 +54,20 @@ async def test_an_address_is_asked_for_by_annotation_or_field_and_never_by_both(
     await it.lacks("both", "BadRequest", "only one of the two")
 
 
+async def test_a_wish_that_cannot_be_read_takes_no_address_away(it: World) -> None:
+    await it.pool("a", "198.51.100.0/28")
+    await it.service("web")
+    await it.has("web", "198.51.100.0")
+    await it.note("web", loadBalancerIPs="198.51.100.256")
+    await it.hears("web", "LoadBalancerFailed", '"198.51.100.256" is not an IP address')
+    await it.has("web", "198.51.100.0")
+    assert await it.claims() == {"198.51.100.0": "bound"}
+    await it.service("new", notes={f"{NEW}/loadBalancerIPs": "198.51.100.256"})
+    await it.lacks("new", "BadRequest")
+    await it.note("web", loadBalancerIPs="198.51.100.6")
+    await it.has("web", "198.51.100.6")
+
+
 async def test_asked_addresses_are_a_set_of_one_pool_and_of_all_families(it: World) -> None:
     await it.pool("two", "198.51.100.0/28", "2001:db8:5::/64")
     await it.pool("other", "203.0.113.0/28")
