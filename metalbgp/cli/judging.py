@@ -22,7 +22,7 @@ from metalbgp.config.compile import Compiled
 from metalbgp.config.compile import compile as compile_objects
 from metalbgp.config.documents import Document
 from metalbgp.config.mistakes import near
-from metalbgp.config.objects import AnyObject, Objects, gather
+from metalbgp.config.objects import AnyObject, BGPPeer, Objects, gather
 from metalbgp.config.surprises import Around, Secret, of_service, surprises
 from metalbgp.inventory.networks import occupied
 from metalbgp.model.allocation import Allocation, Refusal
@@ -51,6 +51,7 @@ class Known(Struct, frozen=True):
 
     asked: bool = False
     installation: str = ""
+    namespace: str = ""  # of the kubeconfig's context
     objects: tuple[AnyObject, ...] = ()
     services: tuple[Service, ...] = ()  # of type LoadBalancer
     claims: tuple[VirtualIP, ...] = ()
@@ -65,6 +66,7 @@ class Judgement(Struct, frozen=True):
     findings: tuple[Finding, ...]
     surprises: tuple[Finding, ...]
     notes: tuple[str, ...] = ()
+    strict_notes: tuple[str, ...] = ()  # what could not be looked at for surprises
 
 
 def judge(files: Manifests, known: Known) -> Judgement:
@@ -76,6 +78,7 @@ def judge(files: Manifests, known: Known) -> Judgement:
     )
     found = [
         *files.findings,
+        *_frozen(files, known),
         *_invalid(files, compiled, frozenset() if alone else frozenset(standing.invalid)),
     ]
     one = _Services(files, known, objects, standing.configuration, compiled.configuration)
@@ -83,7 +86,8 @@ def judge(files: Manifests, known: Known) -> Judgement:
     return Judgement(
         findings=tuple(sorted(set(found), key=lambda one: one.place)),
         surprises=tuple(sorted(set(_surprises(files, known, objects, compiled)), key=lambda one: one.place)),
-        notes=tuple(_notes(files, known, objects, one)),
+        notes=tuple(_notes(files, objects, one)),
+        strict_notes=tuple(_unknown_nodes(known, objects)),
     )
 
 
@@ -111,20 +115,36 @@ def _invalid(files: Manifests, compiled: Compiled, before: frozenset[object]) ->
             yield placed(wrong, one)
 
 
+def _frozen(files: Manifests, known: Known) -> Iterator[Finding]:
+    """The CRD's one rule about an edit (self == oldSelf), which the API server judges with both at hand."""
+    on = {one.name for one in known.objects if isinstance(one, BGPPeer) and one.spec.enable_graceful_restart}
+    for name in sorted(on):
+        one = files.document("BGPPeer", name)
+        spec = one.body.get("spec") if one else None
+        if one is not None and isinstance(spec, Mapping) and spec.get("enableGracefulRestart") is False:
+            why = "cannot be changed once the peer is there (it is true)"
+            yield at(one, "spec.enableGracefulRestart", why, "delete the BGPPeer, and create it anew")
+
+
 def _surprises(files: Manifests, known: Known, objects: Objects, compiled: Compiled) -> Iterator[Finding]:
     now = compiled.configuration
     around = Around(
         nodes=known.nodes, occupied=tuple(occupied(known.nodes or (), known.networks)), secrets=known.secrets
     )
     broken = _broken(objects, now)
-    told_of: list[NotInForce | Surprise] = [*compiled.not_in_force, *surprises(objects, now, around)]
+    nowhere = {(one.kind, one.object, one.field) for one in compiled.not_in_force}
+    told_of: list[NotInForce | Surprise] = [*compiled.not_in_force]
+    # A name that leads nowhere is why nothing is selected: once is enough.
+    told_of += [
+        one for one in surprises(objects, now, around) if (one.kind, one.object, one.field) not in nowhere
+    ]
     for reason in told_of:
         one = files.document(reason.kind, reason.object)
         if any(f'"{name}" does not exist' in reason.why for name in broken):
             continue  # it does, and what is wrong with it is told where it stands
         if one is not None or not files.count:
             yield placed(reason, one)
-    yield from files.surprises()
+    yield from files.surprises(known.installation, known.namespace)
     if not files.count:
         for service in known.services:
             for told in of_service(service, service.deprecated_annotations):
@@ -137,12 +157,17 @@ def _broken(objects: Objects, now: Configuration) -> frozenset[str]:
     return frozenset(there - {one.name for one in now.pools} - {one.name for one in now.peers})
 
 
-def _notes(files: Manifests, known: Known, objects: Objects, services: "_Services") -> Iterator[str]:
+def _unknown_nodes(known: Known, objects: Objects) -> Iterator[str]:
     selecting = [one.spec.node_selectors for one in objects.peers]
     selecting += [one.spec.node_selectors for one in objects.bgp_advertisements]
     selecting += [one.spec.node_selectors for one in objects.l2_advertisements]
-    if not known.asked and any(selecting):
-        yield "which Nodes are selected is not looked at; --cluster does"
+    if known.nodes is None and any(selecting):
+        yield "whether nodeSelectors select any Node was not looked at" + (
+            "" if known.asked else "; --cluster does"
+        )
+
+
+def _notes(files: Manifests, objects: Objects, services: "_Services") -> Iterator[str]:
     if files.services and not objects.pools:
         yield "no IPAddressPool is here, so no address was looked for; --cluster knows those that stand"
     yield from sorted(services.unsure)
@@ -158,6 +183,7 @@ class _Services:
         self, files: Manifests, known: Known, objects: Objects, before: Configuration, after: Configuration
     ) -> None:
         self._files, self._known, self._after = files, known, after
+        self._standing = {one.key: one for one in known.services}
         self._pools = {pool.name for pool in objects.pools}
         self._broken_pools = self._pools - {pool.name for pool in after.pools}
         self._namespaces = {**known.namespaces, **files.namespaces}
@@ -212,7 +238,7 @@ class _Services:
 
     def _completed(self, service: Service) -> Service:
         """With what the cluster has given it, or would give it."""
-        stands = next((one for one in self._known.services if one.key == service.key), None)
+        stands = self._standing.get(service.key)
         if stands is not None:
             return replace(
                 service,

@@ -133,9 +133,14 @@ class Manifests:
             self._twice(one, before[1])
         self.services[service.key] = service, one
 
-    def surprises(self) -> Iterable[Finding]:
-        """Legal, and surely not meant: what one document says by itself."""
+    def surprises(self, home: str, elsewhere: str) -> Iterable[Finding]:
+        """Legal, and surely not meant: what one document says by itself. `elsewhere`: where kubectl would
+        put what names no namespace; "": unknown."""
         for (kind, _), (_, one) in self.configuration.items():
+            if not one.namespace and elsewhere not in ("", home):
+                why = f"is missing, so kubectl apply puts it into {elsewhere}; only {home} is read"
+                fix = f"write namespace: {home}, or kubectl apply -n {home}"
+                yield at(one, "metadata.namespace", why, fix, verdict="warn", reason="OtherNamespace")
             if kind == "BGPPeer" and one.version == "v1beta1":
                 fix = "write metallb.io/v1beta2; the fields have the same names"
                 yield at(one, "apiVersion", "v1beta1 is deprecated", fix, verdict="warn", reason="Surprise")

@@ -82,7 +82,7 @@ def answer_of(
         items=shown,
         names=tuple(f"{one.kind}/{one.object}" for one in shown),
         lines=(*(line for one in shown for line in one.lines()), summary(files, shown, more)),
-        notes=(*found.notes, *notes),
+        notes=(*found.notes, *(found.strict_notes if strict else ()), *notes),
         problems=len(shown) if strict else wrong,
     )
 
@@ -202,6 +202,7 @@ async def _known(
     known = Known(
         asked=True,
         installation=connection.installation,
+        namespace=link.namespace,
         objects=objects,
         services=services or (),
         claims=claims,

@@ -47,7 +47,8 @@ def faults(body: Mapping[str, Any], schema: Schema) -> Iterator[Fault]:
     yield from _unknown(body, frozenset(known) | ROOT, "")
     yield from _missing(body, schema, "")
     for name, value in body.items():
-        if name in known and name not in ROOT and value is not None:
+        # A status in a file (`kubectl get -o yaml` writes one) is dropped before anybody judges it.
+        if name in known and name not in ROOT and name != "status" and value is not None:
             yield from _value(value, known[name], name)
 
 

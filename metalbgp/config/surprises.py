@@ -51,7 +51,7 @@ NOBODY_ASKED = Around()
 
 def surprises(objects: Objects, now: Configuration, around: Around = NOBODY_ASKED) -> tuple[Surprise, ...]:
     found = [
-        *_unselected_pools(now),
+        *_unselected_pools(objects, now),
         *_selecting_nothing(objects, now, around.nodes),
         *_unselected_peers(now, around.nodes),
         *_overlaps(now, around.occupied),
@@ -65,7 +65,11 @@ def surprises(objects: Objects, now: Configuration, around: Around = NOBODY_ASKE
 # ------------------------------------------------------------------ pools and advertisements
 
 
-def _unselected_pools(now: Configuration) -> Iterator[Surprise]:
+def _unselected_pools(objects: Objects, now: Configuration) -> Iterator[Surprise]:
+    there = {one.name for one in objects.bgp_advertisements}, {one.name for one in objects.l2_advertisements}
+    good = {one.name for one in now.bgp_advertisements}, {one.name for one in now.l2_advertisements}
+    if there != good:
+        return  # an advertisement that is wrong selects nothing yet, and that is said where it stands
     selected = {name for one in now.bgp_advertisements for name in one.pools}
     selected |= {name for one in now.l2_advertisements for name in one.pools}
     for pool in now.pools:

@@ -32,6 +32,10 @@ POLICY = HEAD.format(version="metalbgp.io/v1alpha1", kind="PoolPolicy")
 RESERVATION = HEAD.format(version="metalbgp.io/v1alpha1", kind="AddressReservation")
 
 TEXTS = [
+    POOL + "  addresses: [192.0.2.0/24]\nstatus: {}\n",
+    POOL.replace("name: x", "name: x, creationTimestamp: null") + "  addresses: [192.0.2.0/24]\n",
+    POOL + "  addresses: [192.0.2.0/24]\n  serviceAllocation: null\n",
+    POOL.rstrip("\n") + " {}\n",
     POOL + "  addresses: [192.0.2.0/24]\n",
     POOL + "  adresses: [192.0.2.0/24]\n",
     POOL + "  addresses: 192.0.2.0/24\n",

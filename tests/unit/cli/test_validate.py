@@ -219,6 +219,17 @@ def test_a_broken_pool_is_told_once_and_its_services_are_not_blamed(tmp_path: Pa
     assert "spec.addresses[0]" in lines[0]
 
 
+def test_an_advertisement_that_is_wrong_blames_no_pool_and_a_wrong_name_is_told_once(tmp_path: Path) -> None:
+    wrong = L2.replace("{ipAddressPools: [production]}", "{ipAddressPools: [production, production]}")
+    assert [line for line in said(tmp_path, POOL + wrong, "--strict")[1] if "warning" in line] == []
+    other = L2.replace("flat", "other").replace("production", "prodution")
+    told = said(tmp_path, POOL + L2 + other, "--strict")[1]
+    assert [line for line in told if "warning" in line] == [
+        "16: warning: L2Advertisement other: spec.ipAddressPools: "
+        'IPAddressPool "prodution" does not exist (did you mean "production"?)'
+    ]
+
+
 def test_labels_of_namespaces_are_read_from_the_files_or_nothing_is_said(tmp_path: Path) -> None:
     pinned = (
         POOL + "  serviceAllocation: {namespaceSelectors: [{matchLabels: {team: a}}]}\n  autoAssign: true\n"

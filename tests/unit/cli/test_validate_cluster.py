@@ -116,3 +116,48 @@ def test_annotations_of_a_class_that_nobody_serves_are_a_warning(tmp_path: Path)
     text = POOL + asks("a", "nowhere", loadBalancerClass="x/y")
     code, lines = said(tmp_path, text, "--cluster", world=world)
     assert (code, 'spec.loadBalancerClass: "x/y" is not ours' in lines[0]) == (0, True)
+
+
+def test_what_cannot_be_changed_is_told_before_the_api_server_does(tmp_path: Path) -> None:
+    world = World()
+    world.objects["services"] = []
+    spec = {"myASN": 64512, "peerASN": 64513, "peerAddress": "192.0.2.1", "enableGracefulRestart": True}
+    world.objects["bgppeers"] = [stored("BGPPeer", "tor", spec)]
+    code, lines = said(tmp_path, PEER + "  enableGracefulRestart: false\n", "--cluster", world=world)
+    assert (code, lines[0]) == (
+        1,
+        "9: BGPPeer tor: spec.enableGracefulRestart: cannot be changed once the peer is there (it is true)",
+    )
+    assert said(tmp_path, PEER + "  enableGracefulRestart: true\n", "--cluster", world=world)[0] == 0
+
+
+def test_an_object_without_a_namespace_is_told_where_kubectl_would_put_it(tmp_path: Path) -> None:
+    world = World()
+    world.objects["services"] = []
+    words = "kubectl apply puts it into web; only metallb-system is read"
+    told = said(tmp_path, POOL + L2, "--cluster", "--strict", world=world)[1]
+    assert sum(words in line for line in told) == 2
+    world.namespace = SYSTEM
+    assert said(tmp_path, POOL + L2, "--cluster", "--strict", world=world) == (0, [])
+
+
+def test_a_service_gets_the_families_of_the_cluster(tmp_path: Path) -> None:
+    world = World()
+    world.objects["services"] = []
+    world.objects["servicecidrs"] = [
+        {"metadata": {"name": "kubernetes"}, "spec": {"cidrs": ["fd00:10::/112"]}}
+    ]
+    code, lines = said(tmp_path, POOL + asks("a"), "--cluster", world=world)
+    assert (code, "has no IPv6 addresses" in lines[0]) == (1, True)
+    assert said(tmp_path, POOL + asks("a", ipFamilies=["IPv4"]), "--cluster", world=world)[0] == 0
+
+
+def test_without_rights_the_rest_is_judged_and_said(tmp_path: Path) -> None:
+    world = World()
+    world.forbidden = {"services", "nodes", "virtualips", "ipaddresspools", "namespaces"}
+    (tmp_path / "f.yaml").write_text(POOL)
+    result = world.run("validate", str(tmp_path / "f.yaml"), "--cluster")
+    assert result.exit_code == 0
+    assert "not allowed to read" in result.stderr
+    world.unreachable = True
+    assert world.run("validate", "--cluster").exit_code == 1
