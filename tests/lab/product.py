@@ -171,11 +171,17 @@ class Product:
         """`kubectl apply` of one configuration object."""
         version = path.split("/apis/")[1].rsplit("/namespaces", 1)[0]
         body = {"apiVersion": version, "kind": kind, "metadata": {"name": name}, "spec": spec}
-        if (found := self.find(f"{path}/{name}")) is None:
-            self.create(path, body)
-            return
-        body["metadata"]["resourceVersion"] = found["metadata"]["resourceVersion"]
-        self.api.request("PUT", f"{path}/{name}", body)
+        for tries_left in reversed(range(10)):
+            if (found := self.find(f"{path}/{name}")) is None:
+                self.create(path, body)
+                return
+            body["metadata"]["resourceVersion"] = found["metadata"]["resourceVersion"]
+            try:
+                self.api.request("PUT", f"{path}/{name}", body)
+                return
+            except urllib.error.HTTPError as error:  # its status was written meanwhile: kubectl tries again, too
+                if error.code != 409 or not tries_left:
+                    raise
 
     def bgp(self, **peer: Any) -> None:
         """The usual three: a pool, the router as peer, an advertisement of everything."""

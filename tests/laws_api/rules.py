@@ -26,6 +26,7 @@ from metalbgp.cluster.resources import (
     Resource,
 )
 from metalbgp.controller.controller import Controller, Options
+from metalbgp.inventory.inventory import Inventory
 from tests.apiserver import ApiServer
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -104,9 +105,31 @@ class World:
     ) -> None:
         if dual:
             spec |= {"ipFamilyPolicy": dual, "ipFamilies": ["IPv4", "IPv6"]}
+        await self.in_force()
         about = {"name": name, "annotations": notes or {}, "labels": labels or {}}
         whole = {"type": "LoadBalancer", "ports": [{"port": 80}], "selector": {"app": name}, **spec}
         await self.admin.create(SERVICES, body(SERVICES, {"metadata": about, "spec": whole}), namespace)
+
+    async def in_force(self) -> None:
+        """Who controls has compiled what stands there, so that the order of a test is the order of events."""
+
+        async def wanted() -> set[tuple[str, int]]:
+            kinds = (IP_ADDRESS_POOLS, POOL_POLICIES, ADDRESS_RESERVATIONS)
+            return {
+                (one["metadata"]["uid"], one["metadata"]["generation"])
+                for resource in kinds
+                for one in await self.all(resource, SYSTEM)
+            }
+
+        for running in self._running:
+            now = running.one.inventory
+
+            def compiled(found: set[tuple[str, int]], now: Inventory = now) -> bool:
+                configuration = now.configuration
+                parts = (*configuration.pools, *configuration.policies, *configuration.reservations)
+                return {(one.source.uid, one.source.generation) for one in parts} == found
+
+            await until(wanted, compiled)
 
     async def change(self, name: str, namespace: str = PLACE, **parts: Any) -> None:
         """A merge patch of a Service."""

@@ -1,4 +1,7 @@
-"""MetalLB's rules of allocation, one test each, on a real API server (docs/compatibility.md lists them)."""
+"""MetalLB's rules of allocation, one test each, on a real API server.
+
+One file because it is read beside docs/compatibility.md, which lists the rules with their tests.
+"""
 
 from collections.abc import AsyncIterator
 from typing import Any
