@@ -179,7 +179,8 @@ class Product:
             try:
                 self.api.request("PUT", f"{path}/{name}", body)
                 return
-            except urllib.error.HTTPError as error:  # its status was written meanwhile: kubectl tries again, too
+            except urllib.error.HTTPError as error:
+                # Its status was written meanwhile; kubectl tries again, too.
                 if error.code != 409 or not tries_left:
                     raise
 
