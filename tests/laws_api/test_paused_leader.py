@@ -15,7 +15,6 @@ import sys
 from collections import Counter
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -100,10 +99,12 @@ async def test_a_leader_paused_in_mid_work_and_resumed_never_gives_an_address_tw
             ones[paused].send(signal.SIGCONT)
             wanted = (turn + 1) * BURST
             await until(lambda: given(it), lambda found, wanted=wanted: len(found) == wanted)
-        claims: dict[str, Any] = {}
+        claims: dict[str, str] = {}
         for one in await it.all(VIRTUAL_IPS):
-            assert len(one["spec"]["holders"]) == 1
-            claims[one["spec"]["address"]] = one["spec"]["phase"]
+            holders = [key for key in one["spec"].get("holders", {}) if key.startswith(f"{PLACE}/")]
+            assert len(holders) <= 1
+            if holders:  # others are of tests before this one
+                claims[one["spec"]["address"]] = holders[0]
         assert sorted(claims) == sorted(await given(it))
     finally:
         for one in ones.values():

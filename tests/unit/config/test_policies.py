@@ -124,13 +124,14 @@ def test_a_policy_says_what_of_it_does_nothing() -> None:
         for one in compiled(
             LAB,
             v6,
-            policy("probes", "lab", probe="BeforeUse"),
+            policy("probes", "lab", probe="BeforeUse", protection="InUse"),
             policy("misspelt", "lob"),
             policy("second", "lab-v6", secondFamilyFrom="lab-v4"),
         ).not_in_force
     }
     assert said == {
         ("probes", "spec.probe"): "not implemented yet",
+        ("probes", "spec.protection"): "not implemented yet: nothing refuses an edit at admission",
         ("misspelt", "spec.ipAddressPools"): 'IPAddressPool "lob" does not exist (did you mean "lab"?)',
         ("second", "spec.secondFamilyFrom"): 'IPAddressPool "lab-v4" does not exist (did you mean "lab-v6"?)',
     }
