@@ -20,7 +20,7 @@ from metalbgp.cli.errors import no_such
 from metalbgp.cli.options import Look, Setup, common, run
 from metalbgp.cli.render import Answer, Table, listed
 from metalbgp.cli.status_lines import size_words
-from metalbgp.model.addresses import family, parse
+from metalbgp.model.addresses import buggy, family, parse
 from metalbgp.model.configuration import Configuration, Pool, PoolPolicy, Quota
 from metalbgp.model.virtualips import VirtualIP
 from metalbgp.plan.lines import range_text
@@ -142,24 +142,14 @@ def row_of(pool: Pool, configuration: Configuration, claims: Sequence[VirtualIP]
 def count(pool: Pool, version: int, configuration: Configuration, claims: Sequence[VirtualIP]) -> Count:
     phases = Counter(vip.phase for vip in claims if family(vip.address) == version and vip.address in pool)
     waiting = unclaimed(pool, configuration, claims)
+    pieces = [piece for piece in pool.ranges if piece.version == version]
+    avoided = sum(buggy(piece) for piece in pieces) if pool.avoid_buggy_ips else 0
     return Count(
-        size=sum(piece.size for piece in pool.ranges if piece.version == version) - avoided(pool, version),
+        size=sum(piece.size for piece in pieces) - avoided,
         used=phases["bound"] + phases["releasing"],
         reserved=phases["reserved"] + sum(family(address) == version for address in waiting),
         cooling=phases["cooling"],
     )
-
-
-def avoided(pool: Pool, version: int) -> int:
-    """avoidBuggyIPs leaves out IPv4 addresses that end in .0 or .255."""
-    if not pool.avoid_buggy_ips or version == 6:
-        return 0
-
-    def up_to(number: int) -> int:  # of 0..number
-        return (number + 256) // 256 + (number + 1) // 256
-
-    pieces = [piece for piece in pool.ranges if piece.version == 4]
-    return sum(up_to(piece.last) - (up_to(piece.first - 1) if piece.first else 0) for piece in pieces)
 
 
 def unclaimed(pool: Pool, configuration: Configuration, claims: Sequence[VirtualIP]) -> list[str]:

@@ -19,7 +19,7 @@ from metalbgp.cluster.resources import IP_ADDRESS_POOLS
 from metalbgp.controller.claims import Claims
 from metalbgp.controller.metrics import PoolUse
 from metalbgp.inventory.inventory import Inventory
-from metalbgp.model.addresses import Family, Range
+from metalbgp.model.addresses import Family, buggy
 from metalbgp.model.configuration import Pool
 
 PACE = 1.0  # seconds
@@ -125,14 +125,3 @@ class Counts(Struct, frozen=True):
     @property
     def available(self) -> int:
         return max(0, self.capacity - self.taken)
-
-
-def buggy(piece: Range) -> int:
-    """How many addresses of a range avoidBuggyIPs leaves out: IPv4 ones that end in .0 or .255."""
-    if piece.version == 6:
-        return 0
-
-    def up_to(number: int) -> int:  # of 0..number
-        return (number + 256) // 256 + (number + 1) // 256
-
-    return up_to(piece.last) - (up_to(piece.first - 1) if piece.first else 0)

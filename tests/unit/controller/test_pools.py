@@ -13,9 +13,9 @@ from metalbgp.cluster.resources import IP_ADDRESS_POOLS
 from metalbgp.config import ranges
 from metalbgp.controller import pools
 from metalbgp.controller.claims import Claims
-from metalbgp.controller.pools import PoolCounters, buggy
+from metalbgp.controller.pools import PoolCounters
 from metalbgp.inventory.inventory import Inventory
-from metalbgp.model.addresses import Range, from_int
+from metalbgp.model.addresses import Range, buggy, from_int
 from metalbgp.model.configuration import Pool, Reservation
 from tests.fakeapi import FakeClient
 from tests.values import configuration, pool, vip
