@@ -1,4 +1,4 @@
-"""Starts ExaBGP 5.0.15 with five mends, each small and for a fault that was measured. No other version.
+"""Starts ExaBGP 5.0.15 with six mends, each small and for a fault that was measured. No other version.
 
 In:  argv as for `exabgp` (`launch.py FILE`, `launch.py validate FILE`); environment variables exabgp.*.
 Out: ExaBGP itself, in this process.
@@ -97,12 +97,32 @@ def reload_keeps_the_local_address() -> None:
     Peer.reconfigure = reconfigure
 
 
+def a_lost_helper_ends_no_session() -> None:
+    """A line that no helper reads any more is dropped; the next one is told how everything stands.
+
+    ExaBGP would end the session that the line is about, and stop every peer for good.
+    """
+    from exabgp.reactor.api.processes import ProcessError, Processes
+
+    original = Processes.write
+
+    def write(self: Any, process: str, string: Any, neighbor: Any = None) -> Any:
+        try:
+            return original(self, process, string, neighbor)
+        except ProcessError:
+            self._broken.clear()
+            return True
+
+    Processes.write = write
+
+
 def mend() -> None:
     timers_do_not_jump()
     last_command_wins()
     reload_waits_for_living_peers_only()
     flush_is_not_a_refresh()
     reload_keeps_the_local_address()
+    a_lost_helper_ends_no_session()
 
 
 def main() -> Any:
