@@ -77,3 +77,25 @@ def test_of_two_commands_for_one_prefix_the_last_one_wins_in_exabgp_itself() -> 
 def test_another_version_is_refused() -> None:
     code = "launch.VERSION = '5.0.14'\nprint(launch.main())"
     assert python(code) == "3"
+
+
+@pytest.mark.parametrize(("mended", "said"), [("launch.mend()", "True False"), ("pass", "ProcessError True")])
+def test_a_line_that_no_helper_reads_any_more_ends_no_session(mended: str, said: str) -> None:
+    code = f"""
+{mended}
+from exabgp.logger import log
+log.debug = lambda *_, **__: None
+from exabgp.reactor.api.processes import ProcessError, Processes
+class Gone:
+    @property
+    def stdin(self): return self
+    def write(self, data): raise BrokenPipeError(32, "gone")
+ones = Processes.__new__(Processes)
+ones._process, ones._broken, ones._configuration = {{"helper": Gone()}}, [], {{"helper": {{}}}}
+try:
+    answer = ones.write("helper", "a line")
+except ProcessError:
+    answer = "ProcessError"
+print(answer, ones.broken(None))
+"""
+    assert python(code) == said
