@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 from msgspec import Raw
 
-from metalbgp.cluster.client import Client, WatchEvent
+from metalbgp.cluster.client import Client, Page, WatchEvent
 from metalbgp.cluster.errors import AlreadyExists, Conflict, Gone, NotFound
 from metalbgp.cluster.resources import Resource
 
@@ -109,6 +109,20 @@ class FakeClient(Client):
         if key not in self.objects:
             raise NotFound(f"GET {resource.words(namespace, name)}", "not found", status=404)
         return msgspec.json.encode(self.objects[key])
+
+    async def list_pages(  # type: ignore[override]  # the options that a fake needs
+        self, resource: Resource, namespace: str = "", **options: Any
+    ) -> AsyncGenerator[Page, None]:
+        await asyncio.sleep(0)
+        self.fails("LIST", resource.plural)
+        found = [
+            Raw(msgspec.json.encode(whole))
+            for (plural, place, _), whole in sorted(self.objects.items())
+            if plural == resource.plural and namespace in ("", place)
+        ]
+        page = msgspec.json.decode(b'{"metadata": {}}', type=Page)
+        page.items = found
+        yield page
 
     async def watch(  # type: ignore[override]  # the options that a fake needs
         self,

@@ -4,9 +4,10 @@ In:  VirtualIPs, Configuration, Namespaces, Services. Out: Allocation or Refusal
 Elsewhere: allocate/ decides; the controller asks it the same way (controller/reconcile.py).
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-from metalbgp.allocate.allocate import allocate, objection
+from metalbgp.allocate.allocate import allocate
+from metalbgp.allocate.losses import losses
 from metalbgp.allocate.request import request_of
 from metalbgp.allocate.taken import Taken, use_of
 from metalbgp.cli.pods import Workload, argument
@@ -14,7 +15,7 @@ from metalbgp.inventory.networks import occupied
 from metalbgp.model.addresses import family
 from metalbgp.model.allocation import Allocation, Refusal
 from metalbgp.model.configuration import Configuration
-from metalbgp.model.reasons import NoAddress
+from metalbgp.model.reasons import WouldLose
 from metalbgp.model.services import Namespace, Node, Service
 from metalbgp.model.virtualips import VirtualIP
 
@@ -60,6 +61,11 @@ class Judge:
         request = request_of(service, held, self.configuration.reservations)
         return allocate(request, self.configuration, self._taken, self._namespaces)
 
+    def losses(self, service: Service) -> Iterator[WouldLose]:
+        """What it holds and could not keep."""
+        held = tuple(vip.address for vip in self.claims(service.key))
+        return losses(((service, held),), self.configuration, self._taken, self._namespaces)
+
     def give(self, service: Service) -> Allocation | Refusal:
         """The same, and what it gets is taken for those who ask after it."""
         found = self.result(service)
@@ -67,10 +73,6 @@ class Judge:
             for address in found.addresses:
                 self._taken.hold(address, use_of(service))
         return found
-
-    def objection(self, service: Service, address: str) -> NoAddress | None:
-        request = request_of(service, [address], self.configuration.reservations)
-        return objection(address, request, self.configuration, self._taken, self._namespaces)
 
 
 def mine(claims: Sequence[VirtualIP], configuration: Configuration) -> tuple[VirtualIP, ...]:

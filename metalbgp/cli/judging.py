@@ -226,15 +226,13 @@ class _Services:
         for service in self._known.services:
             if not self._now.ours(service) or service.key in self._files.services:
                 continue
+            before = self._then.result(service)
+            had = before.addresses if isinstance(before, Allocation) else ()
             held = {vip.address for vip in self._then.claims(service.key)}
-            before, after = self._then.result(service), self._now.result(service)
-            kept = set(after.addresses) if isinstance(after, Allocation) else set()
-            had = held & set(before.addresses) if isinstance(before, Allocation) else set()
-            for address in sorted(had - kept):
-                why: NoAddress = self._now.objection(service, address) or AddressNotInPool(address=address)
-                instead = f" and get {', '.join(sorted(kept))}" if kept else " and get no other"
-                said = f"would lose {address}{instead}: {why.explain()}"
-                yield _of_cluster(service, "status.loadBalancer", why, said)
+            for loss in self._now.losses(service):
+                if loss.address in held and loss.address in had:
+                    said = loss.explain().removeprefix(f"{service.key} ")
+                    yield _of_cluster(service, "status.loadBalancer", loss.why, said)
 
     def _completed(self, service: Service) -> Service:
         """With what the cluster has given it, or would give it."""

@@ -41,9 +41,10 @@ from metalbgp.cluster.resources import (
     VIRTUAL_IPS,
     Resource,
 )
-from metalbgp.model.names import INSTALLATION, LEASE, SPEAKER_SECRET
+from metalbgp.model.names import INSTALLATION, LEASE, PART_OF, SPEAKER_SECRET, WEBHOOK_SECRET
+from metalbgp.model.names import OURS as METALBGP
 
-PART: Final = "app.kubernetes.io/part-of=metalbgp"
+PART: Final = f"{PART_OF}={METALBGP}"
 RBAC: Final = "rbac.authorization.k8s.io"
 ADMISSION: Final = "admissionregistration.k8s.io"
 POLICIES: Final = (
@@ -120,7 +121,7 @@ async def survey(cluster: Cluster) -> Survey:
         names[resource.plural] = _names(await names_of(resource, here))
     names[LEASES.plural] = tuple(name for name in _names(await names_of(LEASES, here)) if name == LEASE)
     names[SECRETS.plural] = tuple(
-        name for name in _names(await names_of(SECRETS, here)) if name == SPEAKER_SECRET
+        name for name in _names(await names_of(SECRETS, here)) if name in (SPEAKER_SECRET, WEBHOOK_SECRET)
     )
     kinds = _names(await names_of(CRDS, ""))
     names[CRDS.plural] = tuple(one for one in kinds if one.endswith((".metallb.io", ".metalbgp.io")))
@@ -163,11 +164,14 @@ def _steps(found: Survey) -> Iterator[Step]:
     yield Step("delete Deployment controller", tuple(controllers), until_gone="controller")
     wide = not found.shared
     if wide:
-        yield _delete("delete the admission policy of our objects", found, "", POLICIES)
+        yield _delete("delete the admission policies and the webhook of our objects", found, "", POLICIES)
     yield _delete(_counted("delete", found, OURS), found, here, OURS)
     yield _delete(_counted("delete", found, STATUSES), found, here, STATUSES)
     yield _delete(
-        "delete the Lease, and the Secret with the copied passwords", found, here, (LEASES, SECRETS)
+        "delete the Lease, and the Secrets with the copied passwords and the webhook's key",
+        found,
+        here,
+        (LEASES, SECRETS),
     )
     yield _delete("delete rights and accounts of the namespace", found, here, NAMESPACED)
     if wide:

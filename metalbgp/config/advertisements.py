@@ -112,7 +112,8 @@ def _communities(
             found = aliases.get(text)
             if found is None:
                 why = f'no Community defines "{text}"{near(text, aliases)}'
-                findings.wrong(field, why, "create a Community with that name, or write the numbers")
+                fix = "create a Community with that name, or write the numbers"
+                findings.wrong(field, why, fix, awaits=True)
         else:
             found = findings.read(field, communities.read, text)
         if found is None:

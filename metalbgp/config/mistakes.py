@@ -29,8 +29,11 @@ class Findings:
         self.kind, self.name = kind, name
         self.found: list[Invalid] = []
 
-    def wrong(self, field: str, why: str, fix: str = "") -> None:
-        self.found.append(Invalid(kind=self.kind, object=self.name, field=field, why=why, fix=fix))
+    def wrong(self, field: str, why: str, fix: str = "", *, awaits: bool = False) -> None:
+        """`awaits`: it names an object that may come later, as in a file whose order is another."""
+        self.found.append(
+            Invalid(kind=self.kind, object=self.name, field=field, why=why, fix=fix, awaits=awaits)
+        )
 
     def read(self, field: str, read: Callable[[T], U], value: T) -> U | None:
         """read(value), or None with the mistake noted."""

@@ -28,7 +28,7 @@ def read(raw: BGPPeer, findings: Findings, profiles: Collection[str]) -> Peer:
     _exclusive(spec, findings)
     if spec.bfd_profile and spec.bfd_profile not in profiles:
         why = f'BFDProfile "{spec.bfd_profile}" does not exist{near(spec.bfd_profile, profiles)}'
-        findings.wrong("spec.bfdProfile", why, "create it, or take the name out")
+        findings.wrong("spec.bfdProfile", why, "create it, or take the name out", awaits=True)
     address = _address(findings, "spec.peerAddress", spec.peer_address)
     source = _address(findings, "spec.sourceAddress", spec.source_address)
     if address and source and family(address) != family(source):

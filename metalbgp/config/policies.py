@@ -91,8 +91,6 @@ def not_in_force(policy: PoolPolicy, pools: Collection[Pool]) -> Iterator[tuple[
             yield "spec.ipAddressPools", f'IPAddressPool "{name}" does not exist{near(name, by_name)}'
     if policy.probe:
         yield "spec.probe", "not implemented yet"
-    if policy.protect:
-        yield "spec.protection", "not implemented yet: nothing refuses an edit at admission"
     if policy.second_family_from:
         why = _lacks_nothing(policy, [by_name[name] for name in policy.pools if name in by_name], by_name)
         if why:

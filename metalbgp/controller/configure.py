@@ -21,6 +21,7 @@ from metalbgp.cluster.errors import ClusterError, NotFound, Refused
 from metalbgp.cluster.reflector import Broken, Changed, Reflector, Removed, Synced
 from metalbgp.cluster.resources import SPEAKER_CONFIGURATIONS
 from metalbgp.config import compiled, jsonpatch, objects
+from metalbgp.config.admit import Scene
 from metalbgp.config.compile import compile as compile_objects
 from metalbgp.controller.claims import Claims
 from metalbgp.controller.metrics import ControllerMetrics, PoolUse
@@ -31,6 +32,7 @@ from metalbgp.controller.verdicts import Verdicts
 from metalbgp.inventory.inventory import Inventory
 from metalbgp.inventory.touched import Touched
 from metalbgp.model.configuration import Configuration
+from metalbgp.model.names import OURS, PART_OF
 from metalbgp.model.reasons import Invalid
 
 COALESCE: Final = 0.25  # seconds; a first change goes at once, those that follow it wait so long together
@@ -71,6 +73,7 @@ class Configurator:
             labels={"metallb.io/component-type": "controller"},
         )
         self._objects: dict[tuple[str, str], Any] = {}  # (kind, name) → object of config/objects.py
+        self._seen: Configuration | None = None  # the SpeakerConfiguration, as a replica that waits sees it
         self._due = asyncio.Event()
         self._passes = asyncio.Lock()  # a pass of an earlier term may not have ended when the next begins
         self._leading = False
@@ -137,6 +140,8 @@ class Configurator:
 
     def _on_speaker_configuration(self, event: Any) -> None:
         """Edited or deleted by other hands: read and written again. Our own writes come back equal."""
+        if isinstance(event, Changed | Removed):
+            self._seen = event.new.configuration if isinstance(event, Changed) else None
         match event:
             case Changed(new=found):
                 ours = int(found.resource_version or 0) <= self._version or found.configuration in (
@@ -158,6 +163,22 @@ class Configurator:
     @property
     def synced(self) -> bool:
         return all(reflector.synced for reflector, _ in self._views)
+
+    def scene(self) -> Scene:
+        """What stands there and what is in force, for admission: on every replica, whoever leads."""
+        own = self._inventory.configuration
+        return Scene(
+            namespace=self._namespace,
+            others=frozenset(
+                one.name
+                for one in self._inventory.namespaces.values()
+                if one.labels.get(PART_OF) == OURS and one.name != self._namespace
+            ),
+            objects=tuple(self._objects.values()),
+            in_force=own if self._leading or self._seen is None else self._seen,
+            ignore_exclude_label=self._ignore_exclude_label,
+            secrets=self._passwords.names,
+        )
 
     async def watch(self) -> None:
         """Keep the views and, while leading, the SpeakerConfiguration, until cancelled."""

@@ -32,6 +32,7 @@ from metalbgp.cluster.resources import (
 from metalbgp.cluster.trouble import tell_trouble
 from metalbgp.config import virtualip
 from metalbgp.controller.addresses import Addresses
+from metalbgp.controller.admission import Admission
 from metalbgp.controller.claims import Claims
 from metalbgp.controller.configure import Configurator
 from metalbgp.controller.metrics import ControllerMetrics
@@ -101,6 +102,7 @@ class Controller:
             later=self.queue.add_later,
             shown=self._shown,
         )
+        self.admission = Admission(client, self.inventory, self.claims, self.configurator.scene)
         self._reflectors = self._make_reflectors()
         # API servers before 1.33 have no such kind, so nothing waits for this view.
         self._service_networks = Reflector(client, SERVICE_CIDRS, decode.service_network)

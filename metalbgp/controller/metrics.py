@@ -96,6 +96,12 @@ class ControllerMetrics:
             "Services whose status another controller keeps replacing, when that was noticed",
             registry=self.registry,
         )
+        self.admission = Counter(
+            "metalbgp_admission_answers",
+            "Objects that the webhook judged: allowed, refused, or failed to judge",
+            ["kind", "answer"],
+            registry=self.registry,
+        )
         self.to_address = Histogram(
             "metalbgp_service_to_address_seconds",
             "From the first sight of a Service to its address in the status",

@@ -64,6 +64,11 @@ class Passwords:
             self._held = found
             self._due()
 
+    @property
+    def names(self) -> frozenset[str] | None:
+        """Of the basic-auth Secrets; None before they were read."""
+        return frozenset(self._secrets) if self.views[0][0].synced else None
+
     async def read(self) -> None:
         """What stands there now, when this replica begins to lead."""
         try:

@@ -63,6 +63,12 @@ class Inventory:
         """Addresses of the claims that name the Service, whatever their phase; IPv4 first."""
         return tuple(sorted(self._held.get(service, ()), key=lambda address: (family(address), address)))
 
+    def holders_in(self, pool: str) -> tuple[Service, ...]:
+        """Our living Services with a claim that says it is of this pool, by name."""
+        names = {key for address in self._by_pool.get(pool, ()) for key in self.claims[address].holders}
+        found = (self.services.get(key) for key in sorted(names))
+        return tuple(one for one in found if one is not None and self.is_ours(one))
+
     def uid(self, service: str) -> str | None:
         """Of the living Service of that name; what claims.judge asks for."""
         found = self.services.get(service)

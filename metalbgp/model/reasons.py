@@ -513,6 +513,7 @@ class Invalid(Reason, frozen=True):
     field: str
     why: str
     fix: str = ""
+    awaits: bool = False  # it names what is not there, and is right once that is
 
     def explain(self) -> str:
         return f"{self.kind} {self.object}: {self.field}: {self.why}"
@@ -535,6 +536,36 @@ class Surprise(Reason, frozen=True):
 
     def remedy(self) -> str:
         return self.fix
+
+
+class WrongNamespace(Reason, frozen=True):
+    """A configuration object where nobody reads it (metallb.md 1.11)."""
+
+    kind: str
+    object: str
+    namespace: str
+    ours: str
+
+    def explain(self) -> str:
+        return f"{self.kind} {self.object}: metadata.namespace: nobody reads it in {self.namespace}"
+
+    def remedy(self) -> str:
+        return f"create it in namespace {self.ours}"
+
+
+class WouldBreak(Reason, frozen=True):
+    """A change of one object that makes another one wrong, which was right so far."""
+
+    kind: str
+    object: str
+    field: str
+    why: str
+
+    def explain(self) -> str:
+        return f"this would break {self.kind} {self.object}: {self.field}: {self.why}"
+
+    def remedy(self) -> str:
+        return f"change {self.kind} {self.object} first"
 
 
 NoAddress = (
@@ -581,3 +612,22 @@ NotAnnounced = (
     | SharedWithSelectors
     | NotInForce
 )
+
+
+class WouldLose(Reason, frozen=True):
+    """A change of a pool that takes an address from a Service which holds it."""
+
+    service: str
+    address: str
+    instead: tuple[str, ...]
+    why: NoAddress
+    policy: str = ""  # PoolPolicy that protects what is in use
+
+    def explain(self) -> str:
+        instead = f" and get {', '.join(self.instead)}" if self.instead else " and get no other"
+        return f"{self.service} would lose {self.address}{instead}: {self.why.explain()}"
+
+    def remedy(self) -> str:
+        if not self.policy:
+            return ""
+        return f"PoolPolicy {self.policy} protects what is in use; spec.protection: None lifts that"

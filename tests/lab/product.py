@@ -40,6 +40,7 @@ OURS: Final = "/apis/metalbgp.io/v1alpha1"
 VIPS: Final = f"{OURS}/virtualips"
 STATES: Final = f"{OURS}/namespaces/{SYSTEM}/nodestates"
 PODS: Final = f"/api/v1/namespaces/{SYSTEM}/pods"
+WEBHOOKS: Final = "/apis/admissionregistration.k8s.io/v1/validatingwebhookconfigurations"
 SECRETS: Final = f"/api/v1/namespaces/{SYSTEM}/secrets"
 # The order matters to nobody; this one is a user's who cleans up from the outside in.
 CONFIGURATION: Final = (
@@ -340,6 +341,32 @@ class Product:
             yield
         finally:
             self.lab.kubectl(*scale, "--replicas=2")
+
+    def refused(self, *addresses: str) -> str:
+        """What admission says to such a pool; "" when it would pass. Nothing is stored."""
+        body = {"metadata": {"name": "asked"}, "spec": {"addresses": list(addresses)}}
+        try:
+            self.api.request("POST", f"{POOLS}?dryRun=All", body)
+        except urllib.error.HTTPError as error:
+            return str(json.loads(error.read())["message"])
+        return ""
+
+    def judged(self, limit: float = 30) -> None:
+        """Until the API server asks the webhook."""
+        until(
+            "a wrong pool is refused", lambda: self.refused("nonsense"), lambda said: "denied" in said, limit
+        )
+
+    @contextmanager
+    def without_webhook(self) -> Iterator[None]:
+        """A stretch of time in which nobody is asked, as while all controllers are down."""
+        self.remove(f"{WEBHOOKS}/metallb-webhook-configuration")
+        until("nobody is asked", lambda: self.refused("nonsense"), lambda said: not said)
+        try:
+            yield
+        finally:
+            self.lab.apply(MANIFEST)
+            self.judged()
 
     def logs(self, pod: str, lines: int = -1, *, previous: bool = False) -> str:
         words = ["logs", "-n", SYSTEM, pod, f"--tail={lines}", *(["--previous"] if previous else [])]

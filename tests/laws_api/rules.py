@@ -37,7 +37,7 @@ LIMIT = 20.0  # seconds until a test calls it missing
 def installed(apiserver: ApiServer) -> ApiServer:
     apiserver.kubectl("apply", "-f", str(ROOT / "k8s" / "crds.yaml"))
     apiserver.kubectl("wait", "--for=condition=Established", "crd", "--all", "--timeout=30s")
-    apiserver.kubectl("apply", "-f", str(ROOT / "k8s" / "metalbgp.yaml"))
+    apiserver.apply_manifest()
     space = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": PLACE}}
     apiserver.kubectl("apply", "-f", "-", stdin=json.dumps(space))
     return apiserver

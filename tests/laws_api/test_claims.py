@@ -41,7 +41,7 @@ class Stuck(Client):
 def server(apiserver: ApiServer) -> Any:
     apiserver.kubectl("apply", "-f", str(ROOT / "k8s" / "crds.yaml"))
     apiserver.kubectl("wait", "--for=condition=Established", "crd", "--all", "--timeout=30s")
-    apiserver.kubectl("apply", "-f", str(ROOT / "k8s" / "metalbgp.yaml"))
+    apiserver.apply_manifest()
     pool = {
         "apiVersion": "metallb.io/v1beta1",
         "kind": "IPAddressPool",

@@ -29,7 +29,7 @@ SYSTEM = "metallb-system"
 def server(apiserver: ApiServer) -> ApiServer:
     apiserver.kubectl("apply", "-f", str(ROOT / "k8s" / "crds.yaml"))
     apiserver.kubectl("wait", "--for=condition=Established", "crd", "--all", "--timeout=30s")
-    apiserver.kubectl("apply", "-f", str(ROOT / "k8s" / "metalbgp.yaml"))
+    apiserver.apply_manifest()
     # The server learns of a policy by a watch of its own: wait until it refuses.
     probe = made(nodestate.encode(NodeReport(node="probe"), SYSTEM, SYSTEM))
     for _ in range(100):
@@ -342,4 +342,4 @@ def test_deleting_the_manifest_leaves_the_pools(server: ApiServer) -> None:
         "get", "deployments,daemonsets,clusterroles,validatingadmissionpolicies", "-A", "-o", "name"
     )
     assert "metalbgp" not in left and "controller" not in left.split("clusterrole")[0]
-    server.kubectl("apply", "-f", str(ROOT / "k8s" / "metalbgp.yaml"))
+    server.apply_manifest()

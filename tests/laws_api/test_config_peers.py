@@ -56,7 +56,7 @@ FULL = """
 def server(apiserver: ApiServer) -> Iterator[ApiServer]:
     apiserver.kubectl("apply", "-f", str(ROOT / "k8s" / "crds.yaml"))
     apiserver.kubectl("wait", "--for=condition=Established", "crd", "--all", "--timeout=30s")
-    apiserver.kubectl("apply", "-f", str(ROOT / "k8s" / "metalbgp.yaml"))
+    apiserver.apply_manifest()
     yield apiserver
     apiserver.kubectl("delete", "bgppeers", "-n", SYSTEM, "-l", "of=these-tests")
 

@@ -46,7 +46,16 @@ class Process:
         self.name = name
         self._log = (place / f"{name}.log").open("wb")
         words = ["--kubeconfig", str(kubeconfig), "--namespace", SYSTEM, "--pod-name", name]
-        words += ["--port", "0", "--health-probe-port", str(free_port()), "--lease-duration", str(LEASE)]
+        words += [
+            "--webhook-mode",
+            "disabled",
+            "--port",
+            "0",
+            "--health-probe-port",
+            str(free_port()),
+            "--lease-duration",
+            str(LEASE),
+        ]
         self._child = subprocess.Popen(
             [sys.executable, "-m", "metalbgp.controller", *words], stdout=self._log, stderr=subprocess.STDOUT
         )

@@ -20,7 +20,7 @@ SYSTEM, PLACE, MANY = "metallb-system", "two-leaders", 60
 def server(apiserver: ApiServer) -> Any:
     apiserver.kubectl("apply", "-f", str(ROOT / "k8s" / "crds.yaml"))
     apiserver.kubectl("wait", "--for=condition=Established", "crd", "--all", "--timeout=30s")
-    apiserver.kubectl("apply", "-f", str(ROOT / "k8s" / "metalbgp.yaml"))
+    apiserver.apply_manifest()
     space = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": PLACE}}
     apiserver.kubectl("apply", "-f", "-", stdin=json.dumps(space))
     pool = {

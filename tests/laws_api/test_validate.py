@@ -101,7 +101,7 @@ UNREADABLE = ["a: 1\n\tb: 2\n", "a: [1\n", "- 1\n"]
 def server(apiserver: ApiServer) -> Iterator[ApiServer]:
     apiserver.kubectl("apply", "-f", str(ROOT / "k8s" / "crds.yaml"))
     apiserver.kubectl("wait", "--for=condition=Established", "crd", "--all", "--timeout=30s")
-    apiserver.kubectl("apply", "-f", str(ROOT / "k8s" / "metalbgp.yaml"))
+    apiserver.apply_manifest()
     yield apiserver
     kinds = "ipaddresspools,bgppeers.metallb.io,l2advertisements"
     apiserver.kubectl("delete", kinds, "-n", SYSTEM, "--all")

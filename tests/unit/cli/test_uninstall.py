@@ -30,7 +30,10 @@ class Installed(World):
         objects["serviceaccounts"] = [named("controller", SYSTEM, **PART), named("default", SYSTEM)]
         objects["clusterroles"] = [named("metalbgp-viewer", **PART), named("view")]
         objects["validatingadmissionpolicies"] = [named("metalbgp-owned", **PART)]
-        objects["secrets"] = [named("metalbgp-speaker", SYSTEM), named("tor-password", SYSTEM)]
+        objects["secrets"] = [
+            named(name, SYSTEM) for name in ("metalbgp-speaker", "metallb-webhook-cert", "tor-password")
+        ]
+        objects["validatingwebhookconfigurations"] = [named("metallb-webhook-configuration", **PART)]
         objects["ipaddresspools"] = [named("production", SYSTEM)]
         objects["bgppeers"] = [named("tor-a", SYSTEM), named("tor-b", SYSTEM)]
         objects["customresourcedefinitions"] = [
@@ -59,9 +62,9 @@ def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
 STEPS = [
     "  delete DaemonSet speaker: each speaker withdraws its routes, gives up its L2 addresses, and ends",
     "  delete Deployment controller",
-    "  delete the admission policy of our objects",
+    "  delete the admission policies and the webhook of our objects",
     "  delete 1 VirtualIP, 1 SpeakerConfiguration, 3 NodeStates",
-    "  delete the Lease, and the Secret with the copied passwords",
+    "  delete the Lease, and the Secrets with the copied passwords and the webhook's key",
     "  delete rights and accounts of the namespace",
     "  delete ClusterRoles and their bindings",
 ]
@@ -92,12 +95,14 @@ def test_speakers_end_first_and_rights_go_last() -> None:
         "daemonsets",
         "deployments",
         "validatingadmissionpolicies",
+        "validatingwebhookconfigurations",
         "virtualips",
         "speakerconfigurations",
         "nodestates",
         "nodestates",
         "nodestates",
         "leases",
+        "secrets",
         "secrets",
         "serviceaccounts",
         "clusterroles",

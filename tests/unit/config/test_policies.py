@@ -131,7 +131,6 @@ def test_a_policy_says_what_of_it_does_nothing() -> None:
     }
     assert said == {
         ("probes", "spec.probe"): "not implemented yet",
-        ("probes", "spec.protection"): "not implemented yet: nothing refuses an edit at admission",
         ("misspelt", "spec.ipAddressPools"): 'IPAddressPool "lob" does not exist (did you mean "lab"?)',
         ("second", "spec.secondFamilyFrom"): 'IPAddressPool "lab-v4" does not exist (did you mean "lab-v6"?)',
     }
