@@ -344,7 +344,12 @@ class Product:
 
     def refused(self, *addresses: str) -> str:
         """What admission says to such a pool; "" when it would pass. Nothing is stored."""
-        body = {"metadata": {"name": "asked"}, "spec": {"addresses": list(addresses)}}
+        body = {
+            "apiVersion": "metallb.io/v1beta1",
+            "kind": "IPAddressPool",
+            "metadata": {"name": "asked"},
+            "spec": {"addresses": list(addresses)},
+        }
         try:
             self.api.request("POST", f"{POOLS}?dryRun=All", body)
         except urllib.error.HTTPError as error:
@@ -353,9 +358,8 @@ class Product:
 
     def judged(self, limit: float = 30) -> None:
         """Until the API server asks the webhook."""
-        until(
-            "a wrong pool is refused", lambda: self.refused("nonsense"), lambda said: "denied" in said, limit
-        )
+        said = until("a wrong pool is refused", lambda: self.refused("nonsense"), limit=limit)
+        assert "denied the request" in said
 
     @contextmanager
     def without_webhook(self) -> Iterator[None]:

@@ -334,7 +334,9 @@ def test_each_account_may_do_what_it_needs(
 
 def test_deleting_the_manifest_leaves_the_pools(server: ApiServer) -> None:
     server.kubectl("create", "-f", "-", stdin=document("IPAddressPool", "kept", addresses=["10.7.0.0/24"]))
-    said = refused(server, "delete", "-f", str(ROOT / "k8s" / "metalbgp.yaml"), "--wait=false")
+    said = refused(
+        server, "delete", "-f", str(ROOT / "k8s" / "metalbgp.yaml"), "--wait=false", "--ignore-not-found"
+    )
     assert said.count("Error from server") == 1
     assert "because it holds your pools" in said
     assert read(server, "ipaddresspool", "kept")["spec"]["addresses"] == ["10.7.0.0/24"]

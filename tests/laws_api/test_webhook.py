@@ -8,42 +8,37 @@ Elsewhere: every rule by itself is tests/unit/config/test_admit.py; on the lab i
 import asyncio
 import base64
 import json
-import subprocess
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
-from typing import Any
 
 import pytest
-import yaml
 
-from metalbgp import web
 from metalbgp.cluster.client import Client
-from metalbgp.cluster.errors import ClusterError, NotFound, Refused
+from metalbgp.cluster.errors import ClusterError, NotFound
 from metalbgp.cluster.resources import (
-    BFD_PROFILES,
-    BGP_ADVERTISEMENTS,
-    BGP_PEERS,
-    COMMUNITIES,
     IP_ADDRESS_POOLS,
-    L2_ADVERTISEMENTS,
     POOL_POLICIES,
     SECRETS,
     SERVICES,
     VALIDATING_WEBHOOKS,
     VIRTUAL_IPS,
 )
-from metalbgp.controller import certificates, webhook
+from metalbgp.controller import certificates
 from metalbgp.controller.certificates import CA_LIFE, CA_RENEW
-from metalbgp.controller.controller import Controller, Options
-from metalbgp.controller.serving import Serving
-from metalbgp.controller.webhook import Webhook
 from metalbgp.model.names import WEBHOOK_CONFIGURATION, WEBHOOK_SECRET
-from tests.apiserver import MANIFEST, ApiServer, binaries, free_port
+from tests.apiserver import ApiServer, free_port
+from tests.laws_api.hook import (
+    NAMES,
+    asked,
+    emptied,
+    pool,
+    refused,
+    registered,
+    serving,
+    stored,
+    typed,
+)
 from tests.laws_api.rules import PLACE, SYSTEM, World, body, installed, until, world
-
-USERS = (BGP_PEERS, BGP_ADVERTISEMENTS, L2_ADVERTISEMENTS, COMMUNITIES, BFD_PROFILES)
-NAMES = ("metallb-webhook-service.metallb-system.svc", "127.0.0.1")
 
 
 @pytest.fixture(scope="module")
@@ -54,122 +49,11 @@ def server(apiserver: ApiServer) -> ApiServer:
 @pytest.fixture
 async def it(server: ApiServer) -> AsyncIterator[World]:
     async with world(server) as one:
+        await emptied(one)
         try:
             yield one
         finally:
-            await one.delete(VALIDATING_WEBHOOKS, WEBHOOK_CONFIGURATION)
-            await one.delete(SECRETS, WEBHOOK_SECRET, SYSTEM)
-            for resource in USERS:
-                for found in await one.all(resource, SYSTEM):
-                    await one.delete(resource, found["metadata"]["name"], SYSTEM)
-
-
-async def registered(it: World, port: int, policy: str = "Ignore") -> None:
-    """The manifest's own, called at a URL."""
-    (found,) = (
-        one
-        for one in yaml.safe_load_all(MANIFEST.read_text())
-        if one and one["kind"] == VALIDATING_WEBHOOKS.kind
-    )
-    for entry in found["webhooks"]:
-        assert entry["failurePolicy"] == "Ignore"
-        entry["failurePolicy"] = policy
-        entry["clientConfig"] = {"url": f"https://127.0.0.1:{port}/validate"}
-    await it.admin.create(VALIDATING_WEBHOOKS, found)
-
-
-class Replica:
-    """One that judges, and does not lead."""
-
-    def __init__(self, it: World, port: int, now: Any = lambda: datetime.now(UTC)) -> None:
-        self.port = port
-        self.controller = Controller(
-            it.controller, it.controller, lambda *_: None, Options(namespace=SYSTEM, installation=SYSTEM)
-        )
-        self.serving = Serving(
-            it.controller,
-            namespace=SYSTEM,
-            secret=WEBHOOK_SECRET,
-            configuration=WEBHOOK_CONFIGURATION,
-            names=NAMES,
-            now=now,
-        )
-        self.judge = Webhook(
-            self.controller.admission.judge,
-            lambda: "" if self.controller.synced else "the views are not complete yet",
-            self.controller.metrics.admission,
-        )
-
-    def missing(self) -> str:
-        return self.serving.missing() or ("" if self.controller.synced else "views")
-
-
-@asynccontextmanager
-async def serving(it: World, port: int, **more: Any) -> AsyncIterator[Replica]:
-    one = Replica(it, port, **more)
-    never: asyncio.Queue[bool] = asyncio.Queue()
-    tasks = [
-        asyncio.create_task(one.controller.run(never.get)),
-        asyncio.create_task(one.serving.run()),
-    ]
-    runner = await web.serve_posts(
-        webhook.PATH, one.judge.answer, port, one.serving.context, "127.0.0.1", largest=webhook.LARGEST
-    )
-    try:
-        await until(lambda: asyncio.sleep(0, one.missing()), lambda missing: not missing)
-        yield one
-    finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-        await runner.cleanup()
-
-
-@asynccontextmanager
-async def asked(it: World) -> AsyncIterator[Replica]:
-    """A replica that the API server is known to ask."""
-    port = free_port()
-    await registered(it, port)
-    async with serving(it, port) as one:
-        await until(lambda: refused(it), bool)
-        yield one
-
-
-async def refused(it: World) -> str:
-    """What is said to a pool that only the webhook can know to be wrong; "" when it would pass."""
-    wrong = body(
-        IP_ADDRESS_POOLS,
-        {"metadata": {"name": "asked"}, "spec": {"addresses": ["198.51.100.9-198.51.100.1"]}},
-    )
-    path = f"{IP_ADDRESS_POOLS.path(SYSTEM)}?dryRun=All"
-    try:
-        await it.admin.call("POST", path, wrong)
-    except Refused as error:
-        return error.why
-    return ""
-
-
-def kubectl(server: ApiServer, *words: str, stdin: str = "") -> tuple[int, str, str]:
-    command = [str(binaries() / "kubectl"), f"--kubeconfig={server.kubeconfig}", "-n", SYSTEM, *words]
-    done = subprocess.run(command, input=stdin, capture_output=True, text=True, check=False)
-    return done.returncode, done.stdout, done.stderr
-
-
-async def typed(server: ApiServer, *words: str, stdin: str = "") -> tuple[int, str, str]:
-    """The loop goes on meanwhile: it is what answers."""
-    return await asyncio.to_thread(kubectl, server, *words, stdin=stdin)
-
-
-POOL = """
-apiVersion: metallb.io/v1beta1
-kind: IPAddressPool
-metadata: {name: NAME, namespace: metallb-system}
-spec: {addresses: [RANGE]}
-"""
-
-
-def pool(name: str, addresses: str) -> str:
-    return POOL.replace("NAME", name).replace("RANGE", addresses)
+            await emptied(one)
 
 
 LAB = pool("lab", "198.51.100.0/28")
@@ -343,11 +227,6 @@ async def test_the_ca_is_replaced_under_load_and_no_question_goes_astray(it: Wor
         now = await stored(it)
         assert now["ca.crt"].count(b"BEGIN") == 2 and now["ca.key"] != old.ca_key
         print(f"{len(answers)} questions while the CA and the certificate were replaced, all answered")  # noqa: T201
-
-
-async def stored(it: World) -> dict[str, bytes]:
-    found = json.loads(await it.admin.get(SECRETS, WEBHOOK_SECRET, SYSTEM))
-    return {key: base64.b64decode(text) for key, text in found["data"].items()}
 
 
 async def test_two_replicas_share_one_certificate_and_a_caBundle_that_others_wipe_comes_back(
