@@ -54,6 +54,7 @@ class Taken:
     def __init__(self) -> None:
         self._uses: dict[str, dict[str, Use]] = {}  # address → service → use
         self._closed: dict[str, Closed] = {}
+        self._answers: dict[str, AddressAnswers] = {}  # strangers on the segment; outlives claims of ours
         self._kept: dict[str, set[str]] = {}  # identity → closed addresses that it may have
         self._reserved: dict[str, Reservation] = {}  # by the configuration in force, claimed or not
         self._guard = Guard()
@@ -103,9 +104,15 @@ class Taken:
         """Nobody may have it (foreign, on its way out), but for the Service it is kept for."""
         self._close(address, Closed(AddressTaken(address=address, holder=by), kept_for=kept_for))
 
-    def answers(self, address: str, mac: str, node: str) -> None:
-        """Somebody on the segment uses it (a probe found out): nobody of ours may have it."""
-        self._close(address, Closed(AddressAnswers(address=address, mac=mac, node=node)))
+    def answers(self, found: AddressAnswers) -> None:
+        """Somebody on the segment uses it (a probe found out): nobody of ours may have it anew."""
+        self._answers[found.address] = found
+        self._runs[family(found.address)].add(int(parse(found.address)))
+
+    def silent(self, address: str) -> None:
+        """Undo answers: whoever wants it asks again."""
+        if self._answers.pop(address, None) is not None:
+            self._free_if_unused(address)
 
     def _close(self, address: str, closed: Closed) -> None:
         self.open(address)
@@ -185,6 +192,8 @@ class Taken:
         if reservation is not None and address not in reserved and not self._holds(use.service, address):
             whose = reservation.whose()
             return AddressReserved(address=address, reservation=reservation.name, whose=whose)
+        if address in self._answers and not self._holds(use.service, address):
+            return self._answers[address]
         closed = self._closed.get(address)
         if closed is not None and use.service not in closed.kept_for:
             promised = address in reserved and closed.cooling  # a reservation is stronger than a memory
@@ -263,10 +272,11 @@ class Taken:
         return tuple(sorted(self._uses.get(address, {}).values(), key=lambda use: use.age))
 
     def __contains__(self, address: str) -> bool:
-        return address in self._uses or address in self._closed or address in self._reserved
+        known = self._uses, self._closed, self._reserved, self._answers
+        return any(address in one for one in known)
 
     def __len__(self) -> int:
-        return len(self._uses.keys() | self._closed.keys() | self._reserved.keys())
+        return len(self._uses.keys() | self._closed.keys() | self._reserved.keys() | self._answers.keys())
 
     def count(self, version: Family, first: int, last: int) -> int:
         """How many addresses of first..last are taken (for pool status and metrics)."""

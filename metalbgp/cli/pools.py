@@ -146,7 +146,7 @@ def count(pool: Pool, version: int, configuration: Configuration, claims: Sequen
     avoided = sum(buggy(piece) for piece in pieces) if pool.avoid_buggy_ips else 0
     return Count(
         size=sum(piece.size for piece in pieces) - avoided,
-        used=phases["bound"] + phases["releasing"],
+        used=phases["bound"] + phases["probing"] + phases["releasing"],
         reserved=phases["reserved"] + sum(family(address) == version for address in waiting),
         cooling=phases["cooling"],
     )

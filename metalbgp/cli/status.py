@@ -250,7 +250,7 @@ def use_of(pool: Pool, claims: Sequence[VirtualIP]) -> PoolUse:
     return PoolUse(
         pool=pool.name,
         size=sum(piece.size for piece in pool.ranges),
-        used=phases["bound"] + phases["releasing"],
+        used=phases["bound"] + phases["probing"] + phases["releasing"],
         reserved=phases["reserved"],
         cooling=phases["cooling"],
     )

@@ -182,8 +182,9 @@ def _not_in_force(
         for advertisement in found:
             for field, why in advertisements.selects_nothing(advertisement, *names):
                 yield NotInForce(kind=kind, object=advertisement.name, field=field, why=why)
+    in_l2 = {name for one in now.l2_advertisements for name in one.pools}
     for policy in now.policies:
-        for field, why in policies.not_in_force(policy, now.pools):
+        for field, why in policies.not_in_force(policy, now.pools, in_l2):
             yield NotInForce(kind="PoolPolicy", object=policy.name, field=field, why=why)
     for reservation in now.reservations:
         for field, why in reservations.not_in_force(reservation, now.pools):

@@ -2,6 +2,7 @@
 
     decode(bytes | Raw) -> NodeReport
     encode(report, namespace, installation, owner=None) -> dict    # to create
+    probes(bytes | Raw) -> NodeProbes                              # all that the controller reads of it
     merge_patch(report) -> dict                                    # to write over what stands there
 
 The report stands in `status`, but status is no subresource: the object has nothing but it, one writer (its
@@ -16,7 +17,7 @@ from msgspec.structs import replace
 
 from metalbgp.config.written import values, written
 from metalbgp.model.names import INSTALLATION
-from metalbgp.model.report import NodeReport
+from metalbgp.model.report import NodeReport, ProbeReport
 
 API_VERSION: Final = "metalbgp.io/v1alpha1"
 KIND: Final = "NodeState"
@@ -32,13 +33,35 @@ class _Object(Struct):
     status: dict[str, Any] = {}
 
 
+class NodeProbes(Struct, frozen=True):
+    """What one node found on its segments."""
+
+    node: str
+    probes: tuple[ProbeReport, ...] = ()
+
+
+class _ProbesStatus(Struct, frozen=True):
+    probes: tuple[ProbeReport, ...] = ()
+
+
+class _ProbesObject(Struct):
+    metadata: _Meta
+    status: _ProbesStatus = _ProbesStatus()
+
+
 _decode = msgspec.json.Decoder(_Object).decode
+_decode_probes = msgspec.json.Decoder(_ProbesObject).decode
 _json = msgspec.json.encode
 
 
 def decode(data: bytes | Raw) -> NodeReport:
     raw = _decode(data)
     return msgspec.convert({**values(raw.status), "node": raw.metadata.name}, NodeReport)
+
+
+def probes(data: bytes | Raw) -> NodeProbes:
+    raw = _decode_probes(data)
+    return NodeProbes(node=raw.metadata.name, probes=raw.status.probes)
 
 
 def encode(

@@ -83,14 +83,19 @@ def clash(loser: PoolPolicy, winner: PoolPolicy) -> tuple[str, str, str] | None:
     return None
 
 
-def not_in_force(policy: PoolPolicy, pools: Collection[Pool]) -> Iterator[tuple[str, str]]:
-    """(field, why) for what is accepted and does nothing (yet): policies may be there before their pools."""
+def not_in_force(
+    policy: PoolPolicy, pools: Collection[Pool], segments: Collection[str] = ()
+) -> Iterator[tuple[str, str]]:
+    """(field, why) for what is accepted and does nothing (yet): policies may be there before their pools.
+    `segments`: pools that L2Advertisements select."""
     by_name = {pool.name: pool for pool in pools}
     for name in policy.pools:
         if name not in by_name:
             yield "spec.ipAddressPools", f'IPAddressPool "{name}" does not exist{near(name, by_name)}'
     if policy.probe:
-        yield "spec.probe", "not implemented yet"
+        for name in sorted({*policy.pools} & by_name.keys() - {*segments}):
+            why = f'no L2Advertisement selects IPAddressPool "{name}", so no node can ask for its addresses'
+            yield "spec.probe", why
     if policy.second_family_from:
         why = _lacks_nothing(policy, [by_name[name] for name in policy.pools if name in by_name], by_name)
         if why:

@@ -21,7 +21,7 @@ from metalbgp.controller.writes import Writes
 from metalbgp.inventory.inventory import Inventory
 from metalbgp.inventory.touched import Touched
 from metalbgp.model.configuration import Pool
-from metalbgp.model.virtualips import HELD_PHASES, Holder, VirtualIP
+from metalbgp.model.virtualips import HELD_PHASES, Holder, Phase, VirtualIP
 from metalbgp.plan.plan import virtual_ip
 from metalbgp.plan.ranking import Claimant
 from metalbgp.plan.scene import Scene
@@ -75,6 +75,8 @@ class Addresses:
         holders: Mapping[str, Holder],
         known: VirtualIP | None,
         first: Mapping[str, str],
+        *,
+        phase: Phase = "bound",
     ) -> VirtualIP:
         """The VirtualIP with these holders. `first`: first addresses of Services that no claim tells yet."""
         claimants = [
@@ -85,7 +87,7 @@ class Addresses:
         scene = Scene(
             configuration=inventory.configuration, nodes=inventory.nodes, live=inventory.live_speakers
         )
-        wanted = virtual_ip(address, pool, claimants, scene, known)
+        wanted = virtual_ip(address, pool, claimants, scene, known, phase=phase)
         return wanted if wanted.since else structs.replace(wanted, since=self._stamp())
 
     def _first(self, key: str, address: str) -> str:
@@ -105,6 +107,12 @@ class Addresses:
             rest = {name: holder for name, holder in vip.holders.items() if name != key}
             if rest:
                 left = structs.replace(vip, holders=rest)
+            elif vip.phase == "probing":  # announced nowhere and never used: nothing to withdraw or remember
+                promised = memory.reserved(address, self._inventory.configuration, self._now())
+                kept = None if promised is None else memory.emptied(vip, promised)
+                if isinstance(outcome := await self._become(vip, kept), Retry):
+                    raise Conflict(f"VirtualIP {address}", outcome.why)
+                return
             elif vip.phase != "releasing":
                 left = structs.replace(vip, phase="releasing", since=self._stamp())
             else:  # by a predecessor of ours, or by us a moment ago
@@ -192,7 +200,7 @@ class Addresses:
         pool = self._inventory.configuration.pool_of(address)
         if vip is None or vip.phase not in HELD_PHASES or pool is None:
             return Done()
-        wanted = self.planned(address, pool, vip.holders, vip, {})
+        wanted = self.planned(address, pool, vip.holders, vip, {}, phase=vip.phase)
         if wanted == vip:
             return Done()
         try:

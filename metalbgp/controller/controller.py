@@ -38,6 +38,7 @@ from metalbgp.controller.configure import Configurator
 from metalbgp.controller.metrics import ControllerMetrics
 from metalbgp.controller.queue import Done, Outcome, WorkQueue
 from metalbgp.controller.reconcile import Reconciler
+from metalbgp.controller.segments import Segments
 from metalbgp.controller.tell import Emit, Tell
 from metalbgp.controller.writes import Writes, is_marked
 from metalbgp.inventory.inventory import IDLE_PHASES, Inventory
@@ -91,6 +92,7 @@ class Controller:
             now=now,
             later=self.queue.add_later,
         )
+        self._segments = Segments(client, self.claims, options.namespace, options.installation, self.touch)
         self._reconciler = Reconciler(
             self.inventory,
             self.claims,
@@ -101,6 +103,8 @@ class Controller:
             now=now,
             later=self.queue.add_later,
             shown=self._shown,
+            probes=self._segments.probes,
+            ask=self._segments.ask,
         )
         self.admission = Admission(client, self.inventory, self.claims, self.configurator.scene)
         self._reflectors = self._make_reflectors()
@@ -265,6 +269,10 @@ class Controller:
                 return await self._addresses.rerank(rest)
             case "memory":
                 return await self._addresses.remember(rest)
+            case "answers":  # a stranger had it; who wants it now asks again
+                self.claims.taken.silent(rest)
+                self.touch(Touched(services=frozenset(self.inventory.pending)))
+                return Done()
             case _:  # "foreign": an address of another installation may be free again
                 self.claims.taken.open(rest)
                 self.touch(Touched(services=frozenset(self.inventory.pending), idle=frozenset({rest})))
@@ -287,6 +295,7 @@ class Controller:
             for reflector, handle in self._reflectors:
                 group.create_task(reflector.run(handle))
             group.create_task(self._service_networks.run(self._on_service_network))
+            group.create_task(self._segments.run())
             group.create_task(self.configurator.watch())
             group.create_task(self.queue.run())
             group.create_task(self._follow(elector_leads, group))

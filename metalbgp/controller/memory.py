@@ -49,7 +49,7 @@ def after_release(vip: VirtualIP, configuration: Configuration, now: datetime) -
     """Its last holder went: is it reserved again, does it cool, or is it free?"""
     promised = reserved(vip.address, configuration, now)
     if promised is not None:
-        return _emptied(vip, promised)
+        return emptied(vip, promised)
     pool = configuration.pool_of(vip.address)
     policy = configuration.policy_of(pool.name) if pool else None
     if pool is None or policy is None or not _remembers(policy):
@@ -65,7 +65,7 @@ def after_release(vip: VirtualIP, configuration: Configuration, now: datetime) -
         kept_for=tuple(sorted(names)),
         reservation="",
     )
-    return _emptied(vip, replace(cooling, until=_until(cooling, policy, now)))
+    return emptied(vip, replace(cooling, until=_until(cooling, policy, now)))
 
 
 def still(vip: VirtualIP, configuration: Configuration, now: datetime) -> VirtualIP | None:
@@ -76,7 +76,7 @@ def still(vip: VirtualIP, configuration: Configuration, now: datetime) -> Virtua
             promised.reservation,
             promised.pool,
         )
-        return vip if same else _emptied(vip, promised)
+        return vip if same else emptied(vip, promised)
     pool = configuration.pool_of(vip.address)
     if vip.phase == "reserved" or pool is None:
         return None
@@ -105,7 +105,7 @@ def _until(vip: VirtualIP, policy: PoolPolicy, now: datetime) -> str:
     return written((read(vip.since) or now) + timedelta(seconds=seconds))
 
 
-def _emptied(vip: VirtualIP, wanted: VirtualIP) -> VirtualIP:
+def emptied(vip: VirtualIP, wanted: VirtualIP) -> VirtualIP:
     """`wanted` over the object of `vip`: nobody holds it, and nothing of an announcement is left."""
     return replace(
         wanted,

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from datetime import datetime
 
 import msgspec
+from msgspec import structs
 
 from metalbgp import logs
 from metalbgp.allocate.allocate import Allocation, Refusal, allocate, objection
@@ -22,18 +23,21 @@ from metalbgp.controller import memory
 from metalbgp.controller.addresses import Addresses
 from metalbgp.controller.claims import Claims
 from metalbgp.controller.contest import Contest
+from metalbgp.controller.probes import Asking, Probes, Unasked
 from metalbgp.controller.queue import Done, Outcome, Retry
 from metalbgp.controller.tell import LONGEST_CONDITION, Tell, cut, in_lines
 from metalbgp.controller.writes import Writes, is_marked
 from metalbgp.inventory.inventory import Inventory
 from metalbgp.inventory.touched import Touched
+from metalbgp.model.configuration import Pool
 from metalbgp.model.names import ADDRESS_ALLOCATED
-from metalbgp.model.reasons import ClaimTooLarge, NoAddress
+from metalbgp.model.reasons import AddressAnswers, ClaimTooLarge, Kept, NoAddress, WhyAddress
 from metalbgp.model.services import Condition, Service
-from metalbgp.model.virtualips import HELD_PHASES, VirtualIP
+from metalbgp.model.virtualips import HELD_PHASES, Phase, VirtualIP
 from metalbgp.plan.plan import plan
 
 LARGEST = 256 << 10  # bytes of a VirtualIP (contracts.md)
+ANSWERS = 600.0  # seconds before an address that a stranger had is asked for again
 TRIES = 64  # addresses in a row that others hold without our knowing, before we wait for the watch
 
 
@@ -58,6 +62,8 @@ class Reconciler:
         now: Callable[[], datetime],
         later: Callable[[str, float], None],  # work on a key again after some seconds
         shown: Callable[[Service], None],  # the status has the address now
+        probes: Probes,
+        ask: Callable[[], None],  # somebody waits for what the speakers find on their segments
     ) -> None:
         self._inventory = inventory
         self._claims = claims
@@ -68,9 +74,11 @@ class Reconciler:
         self._now = now
         self._later = later
         self._shown = shown
+        self._probes, self._ask = probes, ask
         self._contest = Contest()
         # Service → the version of it that we wrote a status upon, and what: the watch may lag behind.
         self._written: dict[str, tuple[str, str, tuple[str, ...], str]] = {}
+        self._chosen: dict[str, WhyAddress] = {}  # why, when it was asked for on the segment first
         self._quiet: dict[str, float] = {}  # contested Services → not written before (seconds, monotonic)
 
     # ------------------------------------------------------------------ one Service
@@ -100,6 +108,7 @@ class Reconciler:
         return Done()
 
     async def _serve(self, service: Service) -> None:
+        await self._leave_what_answers(service)
         refused: set[str] = set()
         for _ in range(TRIES):
             answer = self._allocate(service, refused)
@@ -118,7 +127,14 @@ class Reconciler:
                     raise result
             busy = [address for address, got in zip(answer.addresses, results, strict=True) if not got]
             if not busy:
-                await self._settle(service, answer)
+                left = self._still_asking(answer)
+                if left is not None:  # it keeps and shows what it had so far, if anything
+                    if not isinstance(answer.why, Kept):
+                        self._chosen[service.key] = answer.why
+                    self._later(f"service:{service.key}", left)
+                    return
+                why = self._chosen.pop(service.key, answer.why)
+                await self._settle(service, structs.replace(answer, why=why))
                 return
             # All or none is settled at the end of this loop: giving back what the other family got before the
             # next try would only withdraw and announce it again.
@@ -241,10 +257,52 @@ class Reconciler:
         self._claims.drop_service(key)
         self._tell.forget(key)
         self._written.pop(key, None)
+        self._chosen.pop(key, None)
         self._contest.forget(key)
         self._quiet.pop(key, None)
         if service is not None and is_marked(service) and service.type != "LoadBalancer":
             await self._writes.show(service, (), None)
+
+    # ------------------------------------------------------------------ is the address in use elsewhere?
+
+    async def _leave_what_answers(self, service: Service) -> None:
+        for vip in self._claims.of(service.key):
+            if vip.phase != "probing":
+                continue
+            found = self._probes.judge(vip, asyncio.get_running_loop().time())
+            if isinstance(found, AddressAnswers):
+                self._claims.taken.answers(found)
+                self._tell.answers(service, found)
+                self._later(f"answers:{vip.address}", ANSWERS)
+                await self._addresses.leave(vip.address, service.key)
+
+    def _still_asking(self, answer: Allocation) -> float | None:
+        """Seconds until the next look; None: every address may be used."""
+        claims = (self._claims.get(address) for address in answer.addresses)
+        now = asyncio.get_running_loop().time()
+        waits = [
+            found.seconds if isinstance(found := self._probes.judge(vip, now), Asking) else 0.0
+            for vip in claims
+            if vip is not None and vip.phase == "probing"
+        ]
+        return min(waits, default=None)
+
+    def _phase(self, service: Service, address: str, pool: Pool, known: VirtualIP | None) -> Phase:
+        """What is in use already is not asked for: nobody would gain by it."""
+        if not self._inventory.configuration.policy_of(pool.name).probe or address in service.ingress:
+            return "bound"
+        if known is not None and (known.phase == "bound" or _just_left(service, known)):
+            return "bound"
+        self._ask()
+        if known is None or known.phase != "probing":
+            return "probing"
+        found = self._probes.judge(known, asyncio.get_running_loop().time())
+        if isinstance(found, Asking | AddressAnswers):
+            return "probing"
+        self._probes.forget(known.uid)
+        if isinstance(found, Unasked):
+            self._tell.unasked(service, address, found.why)
+        return "bound"
 
     # ------------------------------------------------------------------ one address
 
@@ -299,8 +357,15 @@ class Reconciler:
             raise Conflict(f"IPAddressPool {answer.pool}", "it went while its address was claimed")
         holders = {} if known is None or known.phase not in HELD_PHASES else dict(known.holders)
         holders[service.key] = plan(service, inventory.endpoints(service.key), pool, inventory.configuration)
-        wanted = self._addresses.planned(address, pool, holders, known, {service.key: answer.addresses[0]})
+        phase = self._phase(service, address, pool, known)
+        first = {service.key: answer.addresses[0]}
+        wanted = self._addresses.planned(address, pool, holders, known, first, phase=phase)
         size = len(msgspec.json.encode(wanted))
         if size > LARGEST:
             raise TooLarge(service, ClaimTooLarge(address=address, size=size, limit=LARGEST))
         return wanted
+
+
+def _just_left(service: Service, known: VirtualIP) -> bool:
+    """It was ours a moment ago, so a node of ours may still answer."""
+    return known.phase == "releasing" and service.key in known.holders

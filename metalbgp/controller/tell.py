@@ -22,7 +22,7 @@ from metalbgp.cluster.resources import (
     Reference,
     Resource,
 )
-from metalbgp.model.reasons import FamilyMismatch, Invalid, NoAddress, NotInForce
+from metalbgp.model.reasons import AddressAnswers, FamilyMismatch, Invalid, NoAddress, NotInForce
 from metalbgp.model.services import Service
 
 LONGEST_CONDITION = 32_000  # characters of a condition's message; the API server takes 32,768
@@ -103,6 +103,18 @@ class Tell:
     def cleared(self, service: Service, reason: NoAddress) -> None:
         words = f"Released {', '.join(service.ingress)}: {reason.explain()}"
         self._service(service, "Normal", "ClearAssignment", words)
+
+    def answers(self, service: Service, found: AddressAnswers) -> None:
+        """A stranger has the address that the Service was to get; it gets another, or waits."""
+        logs.warn(
+            "address-in-use", service=service.key, address=found.address, mac=found.mac, node=found.node
+        )
+        self._service(service, "Warning", "AddressInUse", with_remedy(found.explain(), found.remedy()))
+
+    def unasked(self, service: Service, address: str, why: str) -> None:
+        words = f"{address} is used without having been asked for on its segment: {why}"
+        logs.warn("address-not-probed", service=service.key, address=address, why=why)
+        self._service(service, "Warning", "AddressNotProbed", words)
 
     def forget(self, key: str) -> None:
         """The Service is gone: a new one of its name is told everything again."""

@@ -50,6 +50,7 @@ class Edge:
         self._events.setblocking(False)
         self._epoll.register(self._events.fileno(), select.EPOLLIN)
         self._next_scan = 0.0
+        self._answered = 0  # probes that had ended when run() said so last
 
     def fileno(self) -> int:
         """Readable when run() has something to read."""
@@ -73,7 +74,11 @@ class Edge:
                 changed |= self._read_frames(*self._readers[descriptor])
         conflicts = len(self.machine.conflicts)
         self._carry_out(self.machine.wake(time.monotonic()))
-        return changed or len(self.machine.conflicts) != conflicts
+        answered, self._answered = (
+            self.machine.probing.changes != self._answered,
+            self.machine.probing.changes,
+        )
+        return changed or answered or len(self.machine.conflicts) != conflicts
 
     def close(self) -> None:
         """Every socket; the kernel leaves the groups with them."""
@@ -180,34 +185,35 @@ class Edge:
 
     def _listen(self, effect: Listen) -> None:
         name, index = effect.interface.name, effect.interface.ifindex
-        for ethertype, addresses in ((wire.ARP_TYPE, effect.arp), (wire.IPV6_TYPE, effect.ndp)):
+        for ethertype, addresses, size in ((wire.ARP_TYPE, effect.arp, 4), (wire.IPV6_TYPE, effect.ndp, 16)):
             key = name, ethertype
-            if key in self._sockets and (not addresses or self._indexes.get(name) != index):
+            asked = tuple(address for address in effect.asked if len(address) == size)
+            if key in self._sockets and (not (addresses or asked) or self._indexes.get(name) != index):
                 self._close(key)
-            if addresses:
+            if addresses or asked:
                 what = f"{name} {'arp' if ethertype == wire.ARP_TYPE else 'ndp'}"
                 try:
-                    self._open(key, addresses)
+                    self._open(key, addresses, asked)
                     self.problems.pop(what, None)
                 except OSError as problem:
                     self._failed(what, problem)
         self._indexes[name] = index
-        if not effect.arp and not effect.ndp:
+        if not effect.arp and not effect.ndp and not effect.asked:
             del self._indexes[name]
             for what in [what for what in self.problems if what.startswith(f"{name} ")]:
                 del self.problems[what]
 
-    def _open(self, key: tuple[str, int], addresses: tuple[bytes, ...]) -> None:
+    def _open(self, key: tuple[str, int], addresses: tuple[bytes, ...], asked: tuple[bytes, ...]) -> None:
         """Filter before bind: not one frame may pass that the filter would have refused."""
         name, ethertype = key
         known = self._sockets.get(key)
         if known is not None:
-            _attach(known, ethertype, addresses)
+            _attach(known, ethertype, addresses, asked)
             return
         fresh = socket.socket(socket.AF_PACKET, socket.SOCK_RAW | socket.SOCK_NONBLOCK, 0)
         try:
             fresh.setsockopt(socket.SOL_SOCKET, _SO_TIMESTAMPNS, 1)
-            _attach(fresh, ethertype, addresses)
+            _attach(fresh, ethertype, addresses, asked)
             fresh.bind((name, ethertype))
         except OSError:
             fresh.close()
@@ -279,7 +285,9 @@ class _Groups:
             each.close()
 
 
-def _attach(to: socket.socket, ethertype: int, addresses: tuple[bytes, ...]) -> None:
+def _attach(
+    to: socket.socket, ethertype: int, addresses: tuple[bytes, ...], asked: tuple[bytes, ...]
+) -> None:
     """The filter by address, or the short one where the kernel's option memory is too small for it."""
     full, short = (
         (filters.arp, filters.arp_requests)
@@ -287,11 +295,11 @@ def _attach(to: socket.socket, ethertype: int, addresses: tuple[bytes, ...]) -> 
         else (filters.ndp, filters.ndp_solicitations)
     )
     try:
-        _attach_program(to, full(addresses))
+        _attach_program(to, full(addresses, asked))
     except OSError as problem:
         if problem.errno not in (errno.ENOMEM, errno.ENOBUFS):
             raise
-        _attach_program(to, short())
+        _attach_program(to, short(asked))
 
 
 def _attach_program(to: socket.socket, program: bytes) -> None:

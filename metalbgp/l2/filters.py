@@ -51,32 +51,37 @@ def nothing() -> bytes:
     return _REJECT
 
 
-def arp(addresses: Sequence[bytes]) -> bytes:
-    """ARP that asks for one of the addresses, or that comes from one (somebody else claims it)."""
-    if len(addresses) > LIMIT:
-        return arp_requests()
-    words = {int.from_bytes(address, "big") for address in addresses}
+def arp(addresses: Sequence[bytes], asked: Sequence[bytes] = ()) -> bytes:
+    """ARP that asks for one of the addresses, or that comes from one (somebody else claims it), or from one
+    that we asked for."""
+    if len(addresses) + len(asked) > LIMIT:
+        return arp_requests(asked)
+    words = {int.from_bytes(address, "big") for address in (*addresses, *asked)}
     return _FOR_US + _any(_ARP_TARGET, words) + _any(_ARP_SENDER, words) + _REJECT
 
 
-def arp_requests() -> bytes:
-    """Every ARP request."""
-    return _FOR_US + _must_be(_LOAD_HALF, _ARP_OPERATION, wire.REQUEST) + _ACCEPT
+def arp_requests(asked: Sequence[bytes] = ()) -> bytes:
+    """Every ARP request, and what comes from an address that we asked for."""
+    words = {int.from_bytes(address, "big") for address in asked[:LIMIT]}
+    answers = _any(_ARP_SENDER, words) if words else b""
+    return _FOR_US + answers + _must_be(_LOAD_HALF, _ARP_OPERATION, wire.REQUEST) + _ACCEPT
 
 
-def ndp(targets: Sequence[bytes]) -> bytes:
-    """Neighbour solicitations and advertisements about one of the targets."""
-    if len(targets) > LIMIT:
-        return ndp_solicitations()
-    words = {int.from_bytes(target[12:], "big") for target in targets}
+def ndp(targets: Sequence[bytes], asked: Sequence[bytes] = ()) -> bytes:
+    """Neighbour solicitations and advertisements about one of the targets, or of those that we asked for."""
+    if len(targets) + len(asked) > LIMIT:
+        return ndp_solicitations(asked)
+    words = {int.from_bytes(target[12:], "big") for target in (*targets, *asked)}
     icmp = _FOR_US + _must_be(_LOAD_BYTE, _NEXT_HEADER, wire.ICMPV6)
     return icmp + _must_be_neighbour() + _any(_NDP_TARGET_END, words) + _REJECT
 
 
-def ndp_solicitations() -> bytes:
-    """Every neighbour solicitation."""
-    icmp = _FOR_US + _must_be(_LOAD_BYTE, _NEXT_HEADER, wire.ICMPV6)
-    return icmp + _must_be(_LOAD_BYTE, _ICMP_TYPE, wire.SOLICITATION) + _ACCEPT
+def ndp_solicitations(asked: Sequence[bytes] = ()) -> bytes:
+    """Every neighbour solicitation, and what is said of an address that we asked for."""
+    icmp = _FOR_US + _must_be(_LOAD_BYTE, _NEXT_HEADER, wire.ICMPV6) + _must_be_neighbour()
+    words = {int.from_bytes(target[12:], "big") for target in asked[:LIMIT]}
+    answers = _any(_NDP_TARGET_END, words) if words else b""
+    return icmp + answers + _must_be(_LOAD_BYTE, _ICMP_TYPE, wire.SOLICITATION) + _ACCEPT
 
 
 def instructions(program: bytes) -> int:

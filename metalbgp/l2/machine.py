@@ -15,6 +15,7 @@ from typing import Final, NamedTuple
 
 from metalbgp.l2 import wire
 from metalbgp.l2.links import Interface
+from metalbgp.l2.probing import Probing, Question
 
 STALE: Final = 1.0  # seconds in the socket's queue: whoever asked was answered or gave up; we were stopped
 GRATUITOUS_PACE: Final = 1.1
@@ -32,6 +33,7 @@ class Listen(NamedTuple):
     interface: Interface
     arp: tuple[bytes, ...]
     ndp: tuple[bytes, ...]
+    asked: tuple[bytes, ...] = ()  # not ours (yet): only who else has them counts
 
 
 class Join(NamedTuple):
@@ -98,6 +100,7 @@ class Machine:
         self.counts: dict[bytes, Count] = {}
         self.drops: Counter[wire.Drop] = Counter()
         self.conflicts: dict[Conflict, Sighting] = {}
+        self.probing = Probing()
         self._held: dict[str, dict[bytes, Gain]] = {}  # by interface and address
         self._gains = 0
         self._groups: Counter[tuple[str, bytes]] = Counter()
@@ -117,6 +120,8 @@ class Machine:
         moments = [self._due[0][0]] if self._due else []
         if self.conflicts:
             moments.append(min(sighting.last for sighting in self.conflicts.values()) + CONFLICT_QUIET)
+        if (probing := self.probing.deadline) is not None:
+            moments.append(probing)
         return min(moments, default=None)
 
     def holding(self, address: bytes) -> list[str]:
@@ -153,11 +158,18 @@ class Machine:
                     self._lost(old, address)
                 self._gone.setdefault(name, old)
         self.interfaces = dict(interfaces)
+        if self.probing.again(now) or self.probing.deadline is not None:
+            self._dirty.update(interfaces)
         for name, new in interfaces.items():
             if before.get(name) != new:
                 for address in self.duties:
                     self._place_on(name, address, now)
         return True
+
+    def set_probes(self, wanted: Mapping[bytes, Question], now: float) -> None:
+        """The full set of addresses to ask for; what became of them stands in `probing`."""
+        if self.probing.set(wanted, now):
+            self._dirty.update(self.interfaces)
 
     def again(self, name: str) -> None:
         """Say once more what to listen for there: it could not be done."""
@@ -213,7 +225,8 @@ class Machine:
             held = self._held.get(name, {})
             arp = tuple(sorted(address for address in held if len(address) == 4))
             ndp = tuple(sorted(address for address in held if len(address) == 16))
-            effects.append(Listen(self.interfaces[name], arp, ndp))
+            asked = self.probing.listening(self.interfaces[name])
+            effects.append(Listen(self.interfaces[name], arp, ndp, asked))
         self._gone.clear()
         self._dirty.clear()
         if not self._leaves:
@@ -221,7 +234,13 @@ class Machine:
         quiet = [key for key, sighting in self.conflicts.items() if sighting.last + CONFLICT_QUIET <= now]
         for key in quiet:
             del self.conflicts[key]
-        return effects if self._leaves or self._joins else effects + self._announce(now)
+        if self._leaves or self._joins:
+            return effects
+        ended = self.probing.changes
+        effects += [Send(each, frame) for each, frame in self.probing.wake(self.interfaces, now)]
+        if self.probing.changes != ended:
+            self._dirty.update(self.interfaces)  # there is less to listen for
+        return effects + self._announce(now)
 
     def _announce(self, now: float) -> list[Effect]:
         """Gratuitous frames that are due. After its window one is forgotten: we were stopped meanwhile."""
@@ -249,19 +268,35 @@ class Machine:
         return outcome
 
     def _stale_or_answer(self, name: str, frame: bytes, age: float, now: float) -> list[Effect] | wire.Drop:
-        if age > STALE:
-            return wire.Drop.STALE
         interface = self.interfaces.get(name)
+        if age > STALE:
+            # Too late to answer; but that somebody has the address stays true.
+            packet = wire.decode(frame) if interface is not None and self.probing.probes else wire.Drop.STALE
+            if interface is not None and not isinstance(packet, wire.Drop):
+                self._probed(interface, packet)
+            return wire.Drop.STALE
         if interface is None:
             return wire.Drop.INTERFACE
         packet = wire.decode(frame)
         if isinstance(packet, wire.Drop):
             return packet
+        if self.probing.probes and self._probed(interface, packet):
+            return []
         if isinstance(packet, wire.Arp):
             return self._arp(interface, packet, now)
         if isinstance(packet, wire.Solicitation):
             return self._solicitation(interface, packet)
         return self._advertisement(interface, packet, now)
+
+    def _probed(self, interface: Interface, packet: wire.Packet) -> bool:
+        """Whether somebody said that an address which we ask for is his."""
+        if isinstance(packet, wire.Arp):
+            address, mac = packet.sender, packet.sender_mac
+        elif isinstance(packet, wire.Advertisement):
+            address, mac = packet.target, packet.link_address or packet.source
+        else:
+            return False  # another one's question is no claim: it may come from a node of ours
+        return not self._is_ours(mac) and self.probing.heard(interface.name, address, mac)
 
     def _arp(self, interface: Interface, packet: wire.Arp, now: float) -> list[Effect] | wire.Drop:
         if packet.destination not in (wire.BROADCAST, interface.mac):

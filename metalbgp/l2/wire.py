@@ -246,3 +246,15 @@ def advertisement(mac: bytes, target: bytes, to_mac: bytes, to: bytes, *, solici
     message = _NDP.pack(ADVERTISEMENT, 0, checksum, flags, target) + option
     head = _ETHERNET.pack(to_mac, mac, IPV6_TYPE) + _IPV6.pack(6 << 28, len(message), ICMPV6, 255, target, to)
     return head + message
+
+
+def question(mac: bytes, address: bytes) -> bytes:
+    """Does anybody use the address? An ARP probe (RFC 5227 §2.1.1), or a solicitation from :: as in duplicate
+    address detection (RFC 4862 §5.4.2): neither leaves anything in a neighbour's cache."""
+    if len(address) == 4:
+        return _arp(BROADCAST, mac, REQUEST, ANY4, target_mac=ZERO_MAC, to=address)
+    group = solicited_node(address)
+    checksum = -_sum(ANY6, group, _NDP.pack(SOLICITATION, 0, 0, 0, address)) % 0xFFFF
+    message = _NDP.pack(SOLICITATION, 0, checksum, 0, address)
+    head = _ETHERNET.pack(multicast_mac(group), mac, IPV6_TYPE)
+    return head + _IPV6.pack(6 << 28, len(message), ICMPV6, 255, ANY6, group) + message

@@ -240,9 +240,11 @@ class AddressAnswers(Reason, frozen=True):
     address: str
     mac: str
     node: str  # that asked
+    interface: str = ""
 
     def explain(self) -> str:
-        return f"{self.address} is already used on the segment: {self.mac} answered a probe from {self.node}"
+        where = f"{self.node} on {self.interface}" if self.interface else self.node
+        return f"{self.address} is already used on the segment: {self.mac} answered a probe from {where}"
 
     def remedy(self) -> str:
         return "find the machine with that MAC address, or take the address out of the pool"
@@ -450,6 +452,13 @@ class OlderConfiguration(Reason, frozen=True):
         return f"planned with configuration {self.wanted}, the speaker holds {self.held} and waits"
 
 
+class BeingProbed(Reason, frozen=True):
+    """PoolPolicy spec.probe: BeforeUse; the claim is in phase probing."""
+
+    def explain(self) -> str:
+        return "the segment is being asked whether anybody has the address"
+
+
 class Releasing(Reason, frozen=True):
     def explain(self) -> str:
         return "the address is being released"
@@ -607,6 +616,7 @@ NotAnnounced = (
     | NotOwner
     | OlderConfiguration
     | Releasing
+    | BeingProbed
     | NotInPool
     | PrefixTooShort
     | SharedWithSelectors

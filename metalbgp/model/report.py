@@ -47,6 +47,17 @@ class DutyReport(Struct, frozen=True):
     interfaces: tuple[str, ...] = ()
 
 
+class ProbeReport(Struct, frozen=True):
+    """One address that the node asked its segment for, before anybody uses it."""
+
+    address: str
+    uid: str  # of the VirtualIP: another claim of the address is another question
+    done: bool = False
+    interface: str = ""  # where it was answered; "": nobody did
+    mac: str = ""
+    failed: str = ""  # why it could not be asked
+
+
 class NodeReport(Struct, frozen=True):
     """status of a NodeState: what one speaker does, at most 64 KiB, written on change (contracts.md)."""
 
@@ -64,4 +75,5 @@ class NodeReport(Struct, frozen=True):
     unconfirmed: tuple[RouteReport, ...] = ()  # at most 50
     duties: tuple[DutyReport, ...] = ()  # at most 50; `duties_total` has the count
     duties_total: int = 0
+    probes: tuple[ProbeReport, ...] = ()  # while the VirtualIP is in phase probing; at most 100
     problems: tuple[str, ...] = ()

@@ -47,6 +47,14 @@ class Duty(Struct, frozen=True, order=True):
     interfaces: tuple[str, ...] | None = None
 
 
+class Probe(Struct, frozen=True, order=True):
+    """This node asks its segment whether anybody has the address. interfaces None: on every eligible one."""
+
+    address: str
+    uid: str  # of the VirtualIP
+    interfaces: tuple[str, ...] | None = None
+
+
 class Refused(Struct, frozen=True):
     """Something that is not announced from this node, and why. peer "" : to no peer."""
 
@@ -63,5 +71,6 @@ class NodePlan(Struct, frozen=True):
 
     routes: tuple[tuple[Route, Provenance], ...] = ()
     duties: tuple[Duty, ...] = ()
+    probes: tuple[Probe, ...] = ()
     refused: tuple[Refused, ...] = ()
     undecided: tuple[str, ...] = ()  # addresses for which the node keeps what it announces, whatever it is

@@ -9,11 +9,13 @@ from typing import Literal
 
 from msgspec import Struct
 
-# reserved: for a reservation, nobody behind it yet. releasing: withdrawn, then gone, cooling or reserved.
+# reserved: for a reservation, nobody behind it yet. probing: claimed, and the segment is asked whether
+# anybody has it (PoolPolicy spec.probe), so it is neither shown nor announced. releasing: withdrawn, then
+# gone, cooling or reserved.
 # cooling: given up, and not given to others yet (reuse delay), or kept for whoever had it (sticky).
-Phase = Literal["reserved", "bound", "releasing", "cooling"]
-HELD_PHASES: tuple[Phase, ...] = ("bound",)  # a Service stands behind the address
-ANNOUNCED_PHASES: tuple[Phase, ...] = ("bound", "releasing")  # what speakers watch
+Phase = Literal["reserved", "probing", "bound", "releasing", "cooling"]
+HELD_PHASES: tuple[Phase, ...] = ("probing", "bound")  # a Service stands behind the address
+WATCHED_PHASES: tuple[Phase, ...] = ("bound", "probing", "releasing")  # by speakers
 
 
 class Holder(Struct, frozen=True, gc=False):

@@ -12,8 +12,8 @@ from msgspec.structs import replace
 from metalbgp.model.configuration import Configuration, L2Advertisement, Pool
 from metalbgp.model.selectors import any_matches
 from metalbgp.model.services import Endpoints, Service
-from metalbgp.model.virtualips import Holder, VirtualIP
-from metalbgp.plan.ranking import Claimant, candidates
+from metalbgp.model.virtualips import Holder, Phase, VirtualIP
+from metalbgp.plan.ranking import Claimant, askers, candidates
 from metalbgp.plan.scene import Scene
 
 
@@ -71,6 +71,8 @@ def virtual_ip(
     claimants: Sequence[Claimant],
     scene: Scene,
     before: VirtualIP | None = None,
+    *,
+    phase: Phase = "bound",
 ) -> VirtualIP:
     """The VirtualIP of an address as it shall stand now.
 
@@ -81,11 +83,11 @@ def virtual_ip(
     wanted = VirtualIP(
         address=address,
         pool=pool.name,
-        phase="bound",
+        phase=phase,
         configuration=before.configuration if before else scene.configuration.sequence,
         holders=holders,
-        candidates=candidates(claimants, scene),
-        since=before.since if before and before.phase == "bound" else "",
+        candidates=(askers if phase == "probing" else candidates)(claimants, scene),
+        since=before.since if before and before.phase == phase else "",
         reservation=reservation.name if (reservation := scene.configuration.reservation_of(address)) else "",
         uid=before.uid if before else "",
         resource_version=before.resource_version if before else "",

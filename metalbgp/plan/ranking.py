@@ -10,6 +10,7 @@ from hashlib import sha256
 from typing import Final
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from metalbgp.model.configuration import L2Advertisement
 from metalbgp.model.selectors import any_matches
@@ -50,6 +51,16 @@ def candidates(claimants: Sequence[Claimant], scene: Scene) -> tuple[str, ...]:
     for claimant in sorted(able, key=lambda claimant: (claimant.holder.created, claimant.service)):
         found = eligible(claimant, scene)
         if found:
+            return order(found, claimant.first, found)[:WRITTEN]
+    return ()
+
+
+def askers(claimants: Sequence[Claimant], scene: Scene) -> tuple[str, ...]:
+    """The nodes that may ask the segment for an address, the first of which does (phase probing): those that
+    could answer for it if all had endpoints, because there may be none yet."""
+    for claimant in sorted(claimants, key=lambda claimant: (claimant.holder.created, claimant.service)):
+        anywhere = replace(claimant, holder=replace(claimant.holder, policy="Cluster"))
+        if found := eligible(anywhere, scene):
             return order(found, claimant.first, found)[:WRITTEN]
     return ()
 

@@ -1,6 +1,6 @@
 """The agent's side of reflex.sock: tells the reflex what this node answers for, and hears how it goes.
 
-In:  set_duties() with the full mapping, as often as it likes; only differences travel.
+In:  set_duties() with the full mapping, as often as it likes; only differences travel. set_probes() likewise.
 Out: `state`, the reflex's last word (words in reflex/messages.py); on_conflict for each new conflict in it.
 Elsewhere: the other end in process.py. A connection that breaks is made again, and begins with the full set.
 """
@@ -16,6 +16,7 @@ from metalbgp import logs
 
 Interfaces = tuple[str, ...] | None  # None: every fit one
 Told = dict[str, Interfaces]
+Asked = dict[str, tuple[Interfaces, str]]  # address → where, and the token of the question
 
 AGAIN_AFTER: Final = 0.05  # a reflex that died answers nobody until we are back
 AGAIN_AT_MOST: Final = 1.0
@@ -38,6 +39,8 @@ class ReflexClient:
             None  # None: nothing said yet, so nothing is sent and the reflex keeps what it has
         )
         self._told: Told | None = None  # on this connection; None: not even the full set
+        self._probes: Asked = {}
+        self._told_probes: Asked = {}  # on this connection
         self._writer: asyncio.StreamWriter | None = None
         self._task: asyncio.Task[None] | None = None
         self._state: dict[str, Any] | None = None
@@ -75,6 +78,15 @@ class ReflexClient:
         if self._writer is not None:
             await self._tell(self._writer)
 
+    async def set_probes(self, probes: Mapping[str, tuple[Sequence[str] | None, str]]) -> None:
+        """The full mapping of what to ask the segment for. Its answers stand in `state`."""
+        self._probes = {
+            address: (None if names is None else tuple(sorted(names)), token)
+            for address, (names, token) in probes.items()
+        }
+        if self._writer is not None and self._told is not None:
+            await self._tell_probes(self._writer)
+
     async def ask(self, timeout: float = 1.0) -> dict[str, Any]:
         """A fresh state with its counters; TimeoutError or ConnectionError if there is none."""
         if self._writer is None:
@@ -106,7 +118,7 @@ class ReflexClient:
 
     async def _talk(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
-            self._told, self._writer = None, writer
+            self._told, self._told_probes, self._writer = None, {}, writer
             if self._duties is not None:
                 await self._tell(writer)
             else:
@@ -152,6 +164,17 @@ class ReflexClient:
             if not add and not message["remove"]:
                 return
         self._told = dict(wanted)
+        await self._write(writer, message)
+        if told is None:
+            await self._tell_probes(writer)
+
+    async def _tell_probes(self, writer: asyncio.StreamWriter) -> None:
+        if self._probes != self._told_probes:
+            self._told_probes = dict(self._probes)
+            entries = [[address, *question] for address, question in self._probes.items()]
+            await self._write(writer, {"probes": entries})
+
+    async def _write(self, writer: asyncio.StreamWriter, message: dict[str, Any]) -> None:
         writer.write(json.dumps(message, separators=(",", ":")).encode() + b"\n")
         try:
             await writer.drain()

@@ -1,9 +1,10 @@
 """The lines between agent and reflex: JSON, one object a line. Pure.
 
 In:  a line from the agent: {"duties": [[address, [interface, …] or null], …]},
-     {"add": […], "remove": [address, …]}, {"ask": "state"}.
-Out: Duties, Change or Ask; a Problem for a line that is none of them. What is wrong inside a list is left out
-     and named, the rest counts: one bad address must not cost the others their answers.
+     {"add": […], "remove": [address, …]}, {"probes": [[address, [interface, …] or null, token], …]},
+     {"ask": "state"}.
+Out: Duties, Change, Probes or Ask; a Problem for a line that is none of them. What is wrong inside a list is
+     left out and named, the rest counts: one bad address must not cost the others their answers.
 """
 
 import json
@@ -30,6 +31,13 @@ class Change(NamedTuple):
     refused: tuple[str, ...] = ()
 
 
+class Probes(NamedTuple):
+    """The full set of addresses to ask the segment for, each with the token of the question."""
+
+    probes: dict[bytes, tuple[Filter, str]]
+    refused: tuple[str, ...] = ()
+
+
 class Ask(NamedTuple):
     """Send the state."""
 
@@ -40,7 +48,7 @@ class Problem(NamedTuple):
     text: str
 
 
-Message = Duties | Change | Ask | Problem
+Message = Duties | Change | Probes | Ask | Problem
 
 
 def decode(line: bytes) -> Message:
@@ -56,6 +64,8 @@ def decode(line: bytes) -> Message:
     refused: list[str] = []
     if isinstance(message.get("duties"), list):
         return Duties(_duties(message["duties"], refused), tuple(refused))
+    if isinstance(message.get("probes"), list):
+        return Probes(_probes(message["probes"], refused), tuple(refused))
     add, remove = message.get("add", []), message.get("remove", [])
     if not message.keys() & {"add", "remove"} or not isinstance(add, list) or not isinstance(remove, list):
         return Problem("neither duties nor a change nor a question")
@@ -84,6 +94,17 @@ def _duties(entries: list[Any], refused: list[str]) -> dict[bytes, Filter]:
         address = _address(entry[0], refused)
         if address is not None:
             found[address] = None if allowed is None else frozenset(allowed)
+    return found
+
+
+def _probes(entries: list[Any], refused: list[str]) -> dict[bytes, tuple[Filter, str]]:
+    found: dict[bytes, tuple[Filter, str]] = {}
+    for entry in entries:
+        if not isinstance(entry, list) or len(entry) != 3 or not isinstance(entry[2], str):
+            refused.append(f"not a probe: {entry!r:.80}")
+            continue
+        for address, allowed in _duties([entry[:2]], refused).items():
+            found[address] = allowed, entry[2]
     return found
 
 

@@ -19,6 +19,7 @@ from typing import Any, Final
 from metalbgp import logs
 from metalbgp.l2.edge import Edge, text
 from metalbgp.l2.links import EXCLUDED, excluded
+from metalbgp.l2.probing import Question
 from metalbgp.reflex import messages, privileges
 
 FUSE: Final = 200_000  # µs of CPU without blocking once: a loop gone wrong would eat its core for ever
@@ -168,7 +169,10 @@ class Process:
             self._agent = descriptor
             machine.set_duties(message.duties, now)
             self._obeyed(message.refused)
-        elif descriptor == self._agent:
+        elif descriptor == self._agent and isinstance(message, messages.Probes):
+            machine.set_probes({address: Question(*one) for address, one in message.probes.items()}, now)
+            self._obeyed(message.refused)
+        elif descriptor == self._agent and isinstance(message, messages.Change):
             machine.change(message.add, message.remove, now)
             self._obeyed(message.refused)
         else:  # another agent took over, or this one never said what its change is a change of
@@ -228,6 +232,17 @@ class Process:
                 }
                 for address, count in machine.counts.items()
             },
+            "probes": [
+                {
+                    "address": text(address),
+                    "token": probe.question.token,
+                    "done": probe.done,
+                    "interface": probe.answer[0] if probe.answer else "",
+                    "mac": probe.answer[1].hex(":") if probe.answer else "",
+                    "failed": probe.failed,
+                }
+                for address, probe in machine.probing.probes.items()
+            ],
             "dropped": {reason.value: count for reason, count in machine.drops.items()},
             "send_errors": self._edge.send_errors,
             "problems": [*self._refused, *(f"{what}: {why}" for what, why in self._edge.problems.items())],

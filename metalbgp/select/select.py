@@ -9,9 +9,12 @@ A speaker may say no for its own node, never yes: nothing here adds what the Vir
 
 from collections.abc import Iterator, Mapping
 
+from msgspec.structs import replace
+
 from metalbgp.model.addresses import Family, Range, family, prefix_of
 from metalbgp.model.configuration import BGPAdvertisement, Configuration, L2Advertisement, Peer, Pool
 from metalbgp.model.reasons import (
+    BeingProbed,
     ConflictingAdvertisements,
     FamilyNotCarried,
     NodeExcluded,
@@ -29,10 +32,10 @@ from metalbgp.model.reasons import (
     PrefixTooShort,
     Releasing,
 )
-from metalbgp.model.routes import Attributes, Duty, NodePlan, Provenance, Refused, Route
+from metalbgp.model.routes import Attributes, Duty, NodePlan, Probe, Provenance, Refused, Route
 from metalbgp.model.selectors import any_matches
 from metalbgp.model.services import Node
-from metalbgp.model.virtualips import Holder, VirtualIP
+from metalbgp.model.virtualips import HELD_PHASES, Holder, VirtualIP
 from metalbgp.select.merge import Contribution, combine
 
 BGP, LAYER2 = "bgp", "layer2"
@@ -75,7 +78,7 @@ class NodeView:
         self._shortest_of: dict[Range, int] = {}
 
     def select(self, vip: VirtualIP) -> NodePlan:
-        if vip.phase != "bound":
+        if vip.phase not in HELD_PHASES:
             return self._all_refused(vip, Releasing())
         if vip.configuration > self.configuration.sequence:
             older = OlderConfiguration(held=self.configuration.sequence, wanted=vip.configuration)
@@ -89,6 +92,9 @@ class NodeView:
         pool = self.configuration.pool_of(vip.address)
         if pool is None:
             return self._all_refused(vip, NotInPool(address=vip.address))
+        if vip.phase == "probing":
+            plan = self._all_refused(vip, BeingProbed())
+            return replace(plan, probes=self._probes(vip))
         refused: list[Refused] = []
         routes = self._routes(vip, pool, refused)
         duties = self._duties(vip, pool, refused)
@@ -229,6 +235,16 @@ class NodeView:
         if not wanted:
             return ()
         return (Duty(vip.address, None if interfaces is None else tuple(sorted(interfaces))),)
+
+    def _probes(self, vip: VirtualIP) -> tuple[Probe, ...]:
+        """The first candidate asks: it is the one that would answer. Endpoints do not matter to that."""
+        if vip.candidates[:1] != (self.node.name,):
+            return ()
+        interfaces: set[str] | None = set()
+        covering = {name for holder in vip.holders.values() for name in holder.l2 if name in self._l2_here}
+        interfaces = _union(interfaces, [self._l2[name] for name in sorted(covering)])
+        named = None if interfaces is None else tuple(sorted(interfaces))
+        return (Probe(vip.address, vip.uid, named),) if covering else ()
 
     def _why_not_l2(self, service: str, holder: Holder, pool: Pool, owner: str) -> NotAnnounced | None:
         if not holder.l2:

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from msgspec import Struct
 
 from metalbgp.model.addresses import Range, parse
-from metalbgp.model.routes import Attributes, Duty, NodePlan, Provenance
+from metalbgp.model.routes import Attributes, Duty, NodePlan, Probe, Provenance
 from metalbgp.select.merge import Contribution, combine
 
 Key = tuple[str, str]  # peer, prefix
@@ -21,9 +21,10 @@ class Delta(Struct, frozen=True):
 
     changed: tuple[tuple[str, str, Attributes | None], ...] = ()
     duties_changed: tuple[tuple[str, Duty | None], ...] = ()
+    probes_changed: bool = False
 
     def __bool__(self) -> bool:
-        return bool(self.changed or self.duties_changed)
+        return bool(self.changed or self.duties_changed or self.probes_changed)
 
 
 class Table:
@@ -32,6 +33,7 @@ class Table:
         self._merged: dict[Key, Contribution] = {}
         self._keys: dict[str, tuple[Key, ...]] = {}  # address → where it contributes
         self._duties: dict[str, Duty] = {}
+        self._probes: dict[str, Probe] = {}
         self._undecided: set[str] = set()
 
     def update(self, address: str, plan: NodePlan | None) -> Delta:
@@ -54,7 +56,11 @@ class Table:
             self._keys.pop(address, None)
         changed = [change for key in touched if (change := self._merge(key)) is not None]
         changed.sort(key=lambda change: change[2] is None)
-        return Delta(changed=tuple(changed), duties_changed=self._set_duty(address, plan))
+        return Delta(
+            changed=tuple(changed),
+            duties_changed=self._set_duty(address, plan),
+            probes_changed=self._set_probe(address, plan),
+        )
 
     def wanted(self) -> Mapping[Key, Attributes]:
         """Everything as it should stand now."""
@@ -77,13 +83,16 @@ class Table:
     def duties(self) -> tuple[Duty, ...]:
         return tuple(self._duties[address] for address in sorted(self._duties))
 
+    def probes(self) -> tuple[Probe, ...]:
+        return tuple(self._probes[address] for address in sorted(self._probes))
+
     @property
     def undecided(self) -> frozenset[str]:
         return frozenset(self._undecided)
 
     def addresses(self) -> frozenset[str]:
         """Those that contribute: after a relist, one that is not in the list gets update(…, None)."""
-        return frozenset(self._keys.keys() | self._duties.keys() | self._undecided)
+        return frozenset(self._keys.keys() | self._duties.keys() | self._probes.keys() | self._undecided)
 
     def must_stay(self, prefix: str) -> bool:
         """Whether a route that stands on the wire but is not wanted may belong to an undecided address."""
@@ -119,3 +128,13 @@ class Table:
         else:
             self._duties[address] = duty
         return ((address, duty),)
+
+    def _set_probe(self, address: str, plan: NodePlan | None) -> bool:
+        probe = next((one for one in plan.probes if one.address == address), None) if plan else None
+        if self._probes.get(address) == probe:
+            return False
+        if probe is None:
+            del self._probes[address]
+        else:
+            self._probes[address] = probe
+        return True

@@ -31,6 +31,7 @@ from metalbgp.speaker.status import Detail, Intent, Status
 
 DAEMON_SET = "speaker"
 ASK = 1.0  # seconds
+PROBES = 100  # in a NodeState
 
 
 def parse(arguments: list[str] | None = None) -> argparse.Namespace:
@@ -74,6 +75,7 @@ async def run(options: argparse.Namespace) -> None:
             version=version(),
             updated=now(),
             ready=not agent.ready(),
+            probes=agent.probes[:PROBES],
         )
 
     status = Status(
@@ -98,7 +100,7 @@ async def run(options: argparse.Namespace) -> None:
     work = [
         asyncio.create_task(agent.run(), name="agent"),
         asyncio.create_task(recorder.run(), name="events"),
-        asyncio.create_task(status.run(agent.changed), name="status"),
+        asyncio.create_task(status.run(agent.changed, agent.urgent), name="status"),
     ]
     logs.log("started", node=options.node_name, namespace=options.namespace)
     asked = await life.lived(work)

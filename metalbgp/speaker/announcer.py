@@ -29,6 +29,7 @@ class Changes(Struct, frozen=True):
     neighbors: tuple[Neighbor, ...] | None = None  # the full list when it changed
     wants: tuple[tuple[str, str, Attributes | None], ...] = ()
     duties: tuple[tuple[str, Duty | None], ...] = ()
+    probes: bool = False  # what to ask the segment for is another than before
 
 
 class Announcer:
@@ -117,7 +118,7 @@ class Announcer:
         # A peer that took another name or address changes keys without changing the table.
         moved = tuple((*key, still[key]) for key in still.keys() - gone - told)
         wants = changes.wants + moved + tuple(want for want in lost if want[:2] not in told)
-        return Changes(neighbors=sessions, wants=wants, duties=changes.duties)
+        return Changes(neighbors=sessions, wants=wants, duties=changes.duties, probes=changes.probes)
 
     def _sessions(self) -> tuple[Neighbor, ...] | None:
         """The sessions, or None when they are what they were."""
@@ -138,6 +139,7 @@ class Announcer:
     def _changes(self, deltas: Iterable[Delta]) -> Changes:
         wants: dict[RouteKey, Attributes | None] = {}
         duties: dict[str, Duty | None] = {}
+        probes = False
         for delta in deltas:
             for name, prefix, _ in delta.changed:
                 address = self._address_of.get(name)
@@ -149,8 +151,11 @@ class Announcer:
                     None if attributes is None else self._resolve(address, prefix, attributes)
                 )
             duties.update(delta.duties_changed)
+            probes |= delta.probes_changed
         return Changes(
-            wants=tuple((*key, attributes) for key, attributes in wants.items()), duties=tuple(duties.items())
+            wants=tuple((*key, attributes) for key, attributes in wants.items()),
+            duties=tuple(duties.items()),
+            probes=probes,
         )
 
     def _resolve(self, peer: str, prefix: str, attributes: Attributes) -> Attributes | None:

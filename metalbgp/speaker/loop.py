@@ -1,6 +1,6 @@
 """The agent's loop: watch what this node shall announce, tell parent and reflex, hear what became of it.
 
-In:  VirtualIPs (bound and releasing), the SpeakerConfiguration, the own Node, one Secret. Nothing else.
+In:  VirtualIPs (bound, probing, releasing), the SpeakerConfiguration, the own Node, one Secret. Nothing else.
 Out: differences to the parent (routes) and the reflex (L2 duties); statuses, metrics, health.
 Elsewhere: what is wanted is announcer.py; what became of it is record.py; objects are status.py.
 
@@ -28,7 +28,8 @@ from metalbgp.cluster.resources import NODES, SECRETS, SPEAKER_CONFIGURATIONS, V
 from metalbgp.cluster.trouble import tell_trouble
 from metalbgp.config import compiled, virtualip
 from metalbgp.model.names import INSTALLATION, SPEAKER_SECRET
-from metalbgp.model.virtualips import VirtualIP
+from metalbgp.model.report import ProbeReport
+from metalbgp.model.virtualips import WATCHED_PHASES, VirtualIP
 from metalbgp.reflex.client import ReflexClient
 from metalbgp.speaker.announcer import Announcer, Changes
 from metalbgp.speaker.link import ParentLink
@@ -54,8 +55,12 @@ class Agent:
         self.record = Record(options.node)
         self.metrics = SpeakerMetrics(self.snapshot_for_metrics)
         self.link = ParentLink(options.run_dir / "parent.sock", self._on_parent)
-        self.reflex = ReflexClient(options.run_dir / "reflex.sock", on_conflict=self._on_conflict)
+        self.reflex = ReflexClient(
+            options.run_dir / "reflex.sock", on_conflict=self._on_conflict, on_state=self._on_reflex
+        )
         self.changed = asyncio.Event()  # statuses are due
+        self.urgent = asyncio.Event()  # ... and somebody waits for them
+        self.probes: tuple[ProbeReport, ...] = ()
         self.speaking = False  # the views are complete, or the snapshot stands in for them
         self._configured = asyncio.Event()
         self._duties_due = asyncio.Event()
@@ -67,7 +72,7 @@ class Agent:
             client,
             VIRTUAL_IPS,
             virtualip.decode,
-            label_selector=f"{mine},metalbgp.io/phase in (bound,releasing)",
+            label_selector=f"{mine},metalbgp.io/phase in ({','.join(WATCHED_PHASES)})",
             spread=2.0,
         )
         self._views: list[tuple[Reflector[Any], Callable[[Any], None]]] = [
@@ -174,7 +179,7 @@ class Agent:
             (peer, prefix, None if attributes is None else msgspec.to_builtins(attributes))
             for peer, prefix, attributes in changes.wants
         )
-        if changes.duties:
+        if changes.duties or changes.probes:
             self._duties_due.set()
         self.changed.set()
         self._snapshots.due()
@@ -186,6 +191,9 @@ class Agent:
             self._duties_due.clear()
             await self.reflex.set_duties(
                 {duty.address: duty.interfaces for duty in self.announcer.table.duties()}
+            )
+            await self.reflex.set_probes(
+                {one.address: (one.interfaces, one.uid) for one in self.announcer.table.probes()}
             )
 
     def _on_parent(self, message: dict[str, Any]) -> None:
@@ -216,6 +224,27 @@ class Agent:
     def _on_conflict(self, conflict: dict[str, Any]) -> None:
         logs.warn("address-conflict", **conflict)
         self.changed.set()
+
+    def _on_reflex(self, state: dict[str, Any]) -> None:
+        """A Service waits for what a probe found: it is written without the usual pause."""
+        found = tuple(
+            ProbeReport(
+                address=one["address"],
+                uid=one["token"],
+                done=one["done"],
+                interface=one["interface"],
+                mac=one["mac"],
+                failed=one["failed"],
+            )
+            for one in state.get("probes", ())
+        )
+        if found != self.probes:
+            for one in found:
+                if one.done and one not in self.probes:
+                    logs.log("probed", address=one.address, mac=one.mac, on=one.interface, failed=one.failed)
+            self.probes = found
+            self.changed.set()
+            self.urgent.set()
 
     # ------------------------------------------------------------------ life
 

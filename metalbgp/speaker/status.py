@@ -8,6 +8,7 @@ Names are made from what they speak of, so that two runs write the same object: 
 """
 
 import asyncio
+import contextlib
 import hashlib
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
@@ -86,13 +87,14 @@ class Status:
         self._announced: frozenset[Intent] = frozenset()
         self._silenced = False
 
-    async def run(self, changed: asyncio.Event) -> None:
-        """Write until cancelled; a write that fails is tried again with the next pace."""
+    async def run(self, changed: asyncio.Event, urgent: asyncio.Event) -> None:
+        """Until cancelled. A write that fails is tried again with the next pace; `urgent` ends a pause."""
         known = False
         while True:
             await changed.wait()
-            await asyncio.sleep(SETTLE)
+            await _pause(SETTLE, urgent)
             changed.clear()
+            urgent.clear()
             try:
                 if not known:
                     await self._read_standing()
@@ -105,7 +107,7 @@ class Status:
             except ClusterError as error:
                 logs.warn("status-failed", error=str(error))
                 changed.set()
-            await asyncio.sleep(PACE)
+            await _pause(PACE, urgent)
 
     async def _write_report(self) -> None:
         report = self._report()
@@ -208,6 +210,12 @@ class Status:
         namespace, _, name = service.partition("/")
         words = f'announcing from node "{self._node}" with protocol "{protocol}"'
         self._emit(Reference(SERVICES, name, namespace, uid), "Normal", "nodeAssigned", words)
+
+
+async def _pause(seconds: float, urgent: asyncio.Event) -> None:
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            await urgent.wait()
 
 
 def label(text: str) -> str:

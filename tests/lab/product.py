@@ -124,12 +124,19 @@ class Product:
         policy: str = "Cluster",
         address: str = "",
         on: Sequence[str] | None = ("n1",),
+        dual: bool = False,
     ) -> str:
         """A LoadBalancer without pods; `on`: nodes with a made-up endpoint (None: no slice at all)."""
         annotations = {"metallb.io/address-pool": pool} if pool else {}
         if address:
             annotations["metallb.io/loadBalancerIPs"] = address
-        spec = {"type": "LoadBalancer", "externalTrafficPolicy": policy, "ports": [{"port": 80}]}
+        spec: dict[str, Any] = {
+            "type": "LoadBalancer",
+            "externalTrafficPolicy": policy,
+            "ports": [{"port": 80}],
+        }
+        if dual:
+            spec |= {"ipFamilyPolicy": "RequireDualStack"}
         made = self.create(
             SERVICES,
             {"metadata": {"name": name, "annotations": annotations}, "spec": spec},
@@ -203,6 +210,10 @@ class Product:
 
     def vips(self) -> dict[str, dict[str, Any]]:
         return {item["metadata"]["name"]: item["spec"] for item in self.list(VIPS)}
+
+    def every_ingress(self, service: str) -> list[str]:
+        found = self.api.get(f"{SERVICES}/{service}")["status"]["loadBalancer"].get("ingress") or ()
+        return [str(one.get("ip", "")) for one in found]
 
     def events(self, kind: str, name: str, reason: str = "") -> list[str]:
         """Messages of Warning and Normal events on an object, in any namespace."""

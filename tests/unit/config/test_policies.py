@@ -6,7 +6,7 @@ import pytest
 
 from metalbgp.model.configuration import PoolPolicy, Quota, Reservation
 from metalbgp.model.selectors import Selector
-from tests.unit.config.made import SHOP, compiled, labelled, policy, pool, reservation, whys
+from tests.unit.config.made import SHOP, compiled, l2, labelled, policy, pool, reservation, whys
 
 LAB = pool("lab", "198.51.100.0/28", "2001:db8::/120")
 
@@ -130,10 +130,15 @@ def test_a_policy_says_what_of_it_does_nothing() -> None:
         ).not_in_force
     }
     assert said == {
-        ("probes", "spec.probe"): "not implemented yet",
+        (
+            "probes",
+            "spec.probe",
+        ): 'no L2Advertisement selects IPAddressPool "lab", so no node can ask for its addresses',
         ("misspelt", "spec.ipAddressPools"): 'IPAddressPool "lob" does not exist (did you mean "lab"?)',
         ("second", "spec.secondFamilyFrom"): 'IPAddressPool "lab-v4" does not exist (did you mean "lab-v6"?)',
     }
+    asking = policy("probes", "lab", probe="BeforeUse")
+    assert compiled(LAB, asking, l2("all")).not_in_force == ()
     useless = compiled(LAB, v6, policy("p", "lab", secondFamilyFrom="lab-v6")).not_in_force
     assert "no family that these pools lack" in useless[0].why
     assert compiled(LAB, v6, policy("p", "lab-v6", secondFamilyFrom="lab")).not_in_force == ()
