@@ -1,5 +1,7 @@
 """`metalbgp explain [NS/]SVC`: why a Service has this address or none, and who announces it or not.
 
+With an address in place of a Service it is explain_address.py.
+
 In:  the Service and all that decides about it; the speakers' journals for what the wire says.
 Out: the lines of plan/lines.py. Exit code 1: no address, or nobody announces it.
 Elsewhere: finding out is plan/explain.py; the controller's answer is judge.py.
@@ -12,7 +14,7 @@ from typing import Any
 import click
 from msgspec.structs import replace
 
-from metalbgp.cli import judge
+from metalbgp.cli import explain_address, judge
 from metalbgp.cli.access import Cluster, Speakers, together
 from metalbgp.cli.ages import age, ago
 from metalbgp.cli.errors import CliError, Usage, no_such
@@ -30,14 +32,17 @@ from metalbgp.plan.scene import Scene
 
 
 @click.command("explain", short_help="Why a Service has its address, who announces it, or why not.")
-@click.argument("service", metavar="[NAMESPACE/]SERVICE")
+@click.argument("service", metavar="[NAMESPACE/]SERVICE|ADDRESS")
 @common
 @click.option("--no-wire", is_flag=True, help="Do not ask the speakers.")
 @click.pass_obj
 def command(setup: Setup, /, service: str, no_wire: bool, **given: Any) -> None:
-    """Why a Service has this address or none, and who announces it to whom, or why not."""
+    """Why a Service has this address or none, and who announces it to whom, or why not; or who holds
+    ADDRESS, and why nobody else may have it."""
 
     async def answer(look: Look) -> Answer:
+        if address := explain_address.address_of(service):
+            return await explain_address.answer(look, address)
         return await _answer(look, service, wire=not no_wire)
 
     run(setup, given, answer)
@@ -53,7 +58,17 @@ async def _answer(look: Look, text: str, *, wire: bool) -> Answer:
         speakers = await cluster.speakers()
         return speakers, await ask_all(cluster.api, speakers.pods) if wire else Wire()
 
-    slices, claims, configuration, nodes, namespaces, controller, reports, (speakers, heard) = await together(
+    (
+        slices,
+        claims,
+        configuration,
+        nodes,
+        namespaces,
+        controller,
+        reports,
+        networks,
+        (speakers, heard),
+    ) = await together(
         cluster.slices(service.namespace, service.name),
         cluster.claims(),
         cluster.configuration(),
@@ -61,11 +76,13 @@ async def _answer(look: Look, text: str, *, wire: bool) -> Answer:
         cluster.namespaces(),
         cluster.controller(),
         cluster.reports(),
+        cluster.service_networks(),
         ask(),
     )
     if heard.note:
         cluster.note(heard.note)
-    decider = Judge(configuration, claims, namespaces, judge.lb_class(controller), nodes or ())
+    lb_class = judge.lb_class(controller)
+    decider = Judge(configuration, claims, namespaces, lb_class, nodes or (), networks=networks)
     if not decider.ours(service):
         raise CliError(_not_ours(service))
     known = {node.name: node for node in nodes or ()}

@@ -6,7 +6,9 @@ Elsewhere: allocate/ decides; the controller asks it the same way (controller/re
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-from metalbgp.allocate.allocate import allocate
+from msgspec.structs import replace
+
+from metalbgp.allocate.allocate import allocate, objection
 from metalbgp.allocate.losses import losses
 from metalbgp.allocate.request import request_of
 from metalbgp.allocate.taken import Taken, use_of
@@ -15,7 +17,7 @@ from metalbgp.inventory.networks import occupied
 from metalbgp.model.addresses import family
 from metalbgp.model.allocation import Allocation, Refusal
 from metalbgp.model.configuration import Configuration
-from metalbgp.model.reasons import WouldLose
+from metalbgp.model.reasons import NoAddress, WouldLose
 from metalbgp.model.services import Namespace, Node, Service
 from metalbgp.model.virtualips import VirtualIP
 
@@ -65,6 +67,12 @@ class Judge:
         """What it holds and could not keep."""
         held = tuple(vip.address for vip in self.claims(service.key))
         return losses(((service, held),), self.configuration, self._taken, self._namespaces)
+
+    def barred(self, address: str) -> NoAddress | None:
+        """Why a Service that nothing connects with the address cannot have it, whoever may use its pool."""
+        pools = tuple(replace(pool, allocation=None) for pool in self.configuration.pools)
+        anybody = request_of(Service(namespace="-", name="-", uid="-", resource_version="", created=""))
+        return objection(address, anybody, replace(self.configuration, pools=pools), self._taken, {})
 
     def give(self, service: Service) -> Allocation | Refusal:
         """The same, and what it gets is taken for those who ask after it."""

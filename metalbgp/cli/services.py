@@ -70,6 +70,7 @@ def command(setup: Setup, /, **given: Any) -> None:
 
 async def answer(look: Look) -> Answer:
     cluster, wish = look.cluster, look.wish
+    networks = await cluster.service_networks()
     services, slices, claims, configuration, nodes, namespaces, reports, controller = await together(
         cluster.services(),
         cluster.slices(wish.namespace),
@@ -86,7 +87,7 @@ async def answer(look: Look) -> Answer:
     peers = {peer.name: peer.address for peer in configuration.peers}
     wish.check({node.name for node in known}, peers, peers.values())
     endpoints = _by_service(slices)
-    ask = Judge(configuration, claims, namespaces, judge.lb_class(controller), nodes or ())
+    ask = Judge(configuration, claims, namespaces, judge.lb_class(controller), nodes or (), networks=networks)
     views = [NodeView(configuration, node) for node in known if wish.node(node.name)]
     found = tuple(
         row_of(service, ask, endpoints(service.key), views, wish.peers)

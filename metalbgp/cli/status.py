@@ -47,6 +47,7 @@ class Found(Struct, frozen=True):
     deployment: Workload | None = None
     daemons: Workload | None = None
     errors: tuple[str, ...] = ()
+    networks: dict[str, tuple[str, ...]] = {}  # by ServiceCIDR
 
 
 @click.command("status", short_help="One screen: is everything as it should be?")
@@ -90,6 +91,7 @@ async def read(cluster: Cluster) -> Found:
         cluster.controller(),
         cluster.speaker_set(),
         cluster.configuration_errors(),
+        cluster.service_networks(),
     )
     found = Found(**dict(zip(names, values, strict=True)))
     if found.pods == () and not (found.deployment or found.daemons or found.reports):
@@ -101,7 +103,14 @@ async def read(cluster: Cluster) -> Found:
 def judged(found: Found, wish: Wish, now: datetime, view: float) -> Status:
     configuration = found.configuration
     claims = judge.mine(found.claims, configuration)
-    decider = Judge(configuration, found.claims, found.namespaces, judge.lb_class(found.deployment))
+    decider = Judge(
+        configuration,
+        found.claims,
+        found.namespaces,
+        judge.lb_class(found.deployment),
+        found.nodes or (),
+        networks=found.networks,
+    )
     reports = [one for one in found.reports if wish.node(one.node)]
     services = [
         one
