@@ -1,9 +1,10 @@
-"""Starts ExaBGP 5.0.15 with six mends, each small and for a fault that was measured. No other version.
+"""Starts ExaBGP 5.0.15 with seven mends, each small and for a fault that was measured. No other version.
 
 In:  argv as for `exabgp` (`launch.py FILE`, `launch.py validate FILE`); environment variables exabgp.*.
 Out: ExaBGP itself, in this process.
 """
 
+import re
 import sys
 import time
 from types import ModuleType
@@ -116,6 +117,57 @@ def a_lost_helper_ends_no_session() -> None:
     Processes.write = write
 
 
+def timers_are_the_peers_own() -> None:
+    """ExaBGP's file has no words for two timers of a peer, so they stand in its description.
+
+    Keepalives are sent as often as it says, but at least every third of the negotiated hold time (RFC 4271
+    section 4.4), and a connection is tried again after so many seconds instead of ever more rarely.
+    Both are read each time: a reload changes them without touching the session.
+    """
+    from exabgp.bgp.timer import SendTimer
+    from exabgp.reactor.delay import Delay
+    from exabgp.reactor.keepalive import KA
+    from exabgp.reactor.peer import Peer
+
+    def number(peer: Any, word: str) -> int:
+        found = re.search(rf" {word} (\d+)", str(peer.neighbor["description"] or ""))
+        return int(found[1]) if found else 0
+
+    class Paced(SendTimer):
+        def __init__(self, session: Any, holdtime: Any, peer: Any) -> None:
+            super().__init__(session, holdtime)
+            self._third, self._peer = self.keepalive, peer
+
+        def need_ka(self) -> Any:
+            self.keepalive = min(number(self._peer, "keepalive") or self._third, self._third)
+            return super().need_ka()
+
+    class Patient(Delay):
+        def __init__(self, peer: Any) -> None:
+            super().__init__()
+            self._peer = peer
+
+        def increase(self) -> None:
+            wanted = number(self._peer, "connect")
+            if wanted:  # the first try after a loss comes at once, as ExaBGP's own does
+                self._next = wanted if self._next else 0
+            super().increase()
+            if wanted:
+                self._next = wanted
+
+    original_ka, original_peer = KA.__init__, Peer.__init__
+
+    def keepalives(self: Any, session: Any, proto: Any) -> None:
+        original_ka(self, session, proto)
+        self.send_timer = Paced(session, proto.negotiated.holdtime, proto.peer)
+
+    def peer(self: Any, *words: Any, **options: Any) -> None:
+        original_peer(self, *words, **options)
+        self._delay = Patient(self)
+
+    KA.__init__, Peer.__init__ = keepalives, peer
+
+
 def mend() -> None:
     timers_do_not_jump()
     last_command_wins()
@@ -123,6 +175,7 @@ def mend() -> None:
     flush_is_not_a_refresh()
     reload_keeps_the_local_address()
     a_lost_helper_ends_no_session()
+    timers_are_the_peers_own()
 
 
 def main() -> Any:

@@ -2,7 +2,8 @@
 
 In:  neighbours (values.check has proven every value), the helper's command, a generation number.
 Out: the text. The generation stands in each description: `show neighbor configuration` repeats it, which
-     is how a reload is proven to have happened (ExaBGP answers `done` also when it drops one).
+     is how a reload is proven to have happened (ExaBGP answers `done` also when it drops one). Behind it
+     stand the timers that ExaBGP has no words for.
 Elsewhere: exabgp-conf/example.conf is this text with comments, and a test keeps both equal in meaning.
 """
 
@@ -24,9 +25,20 @@ def render(neighbors: Iterable[Neighbor], helper: str, generation: int) -> str:
     return "\n".join(parts)
 
 
+def _timers(n: Neighbor) -> str:
+    """For launch.py: ExaBGP's file has no fields for them."""
+    keepalive = f" keepalive {n.keepalive}" if n.keepalive else ""
+    return keepalive + (f" connect {n.connect_retry}" if n.connect_retry else "")
+
+
+def proves(line: str, generation: int) -> bool:
+    """Whether a line of `show neighbor configuration` is a description of this generation."""
+    return line.startswith((f'description "{mark(generation)}"', f'description "{mark(generation)} '))
+
+
 def _neighbor(n: Neighbor, generation: int) -> str:
     lines = [
-        f'description "{mark(generation)}";',
+        f'description "{mark(generation)}{_timers(n)}";',
         f"router-id {n.router_id};",
         f"local-address {n.local_address or 'auto'};",
         f"local-as {n.local_as};",

@@ -10,7 +10,7 @@ poisons it for good. So: only from an idle state, only a validated file, each on
 from collections.abc import Iterable
 from typing import Final, Literal
 
-from metalbgp.bgp.config_file import mark, render
+from metalbgp.bgp.config_file import proves, render
 from metalbgp.bgp.values import Neighbor
 
 PATIENCE: Final = 5.0  # seconds to wait for quiet before the reload goes ahead with what is unconfirmed
@@ -122,7 +122,7 @@ class Reload:
         if self.phase != "shown":
             return False
         found = [line.strip() for line in lines if line.strip().startswith("description ")]
-        if found == [f'description "{mark(self.generation)}";'] * len(self._moving):
+        if len(found) == len(self._moving) and all(proves(line, self.generation) for line in found):
             self.running = self._moving
             self.phase = "idle"
             return True

@@ -32,6 +32,8 @@ class Neighbor(Struct, frozen=True, omit_defaults=True):
     local_address: str = ""  # "": chosen by the kernel
     port: int = 179
     hold_time: int = 90  # seconds; 0 or at least 3
+    keepalive: int = 0  # seconds; 0, or more than a third of the hold time: a third
+    connect_retry: int = 0  # seconds between two tries to connect; 0: ever longer, up to a minute
     families: tuple[Family, ...] = ("ipv4",)
     password_base64: str | None = None  # base64 of the TCP MD5 secret
     graceful_restart: int = 0  # seconds, 0: off
@@ -83,6 +85,8 @@ def check(n: Neighbor) -> Neighbor:
         ("port", 1, 65535),
         ("listen", 0, 65535),
         ("hold_time", 0, 65535),
+        ("keepalive", 0, 65535),
+        ("connect_retry", 0, 65535),
         ("graceful_restart", 0, 4095),
     ):
         _number(n, field, low, high)

@@ -169,9 +169,7 @@ def not_in_force(peer: Peer, raw: BGPPeerSpec) -> Iterator[tuple[str, str]]:
         yield "spec.dynamicASN", "only internal is implemented, so this peer runs nowhere; write peerASN"
     if peer.bfd_profile:
         yield "spec.bfdProfile", "BFD is not implemented; the hold time alone detects a dead router"
-    if raw.keepalive_time is not None and peer.keepalive_time != (peer.hold_time or 0) // 3:
-        yield "spec.keepaliveTime", "keepalives are sent every third of the hold time"
-    if peer.connect_time is not None:
-        yield "spec.connectTime", "sessions are retried at ExaBGP's own pace"
+    if raw.keepalive_time is not None and (peer.keepalive_time or 0) > (peer.hold_time or 0) // 3:
+        yield "spec.keepaliveTime", "keepalives are sent every third of the hold time at the latest"
     if raw.disable_mp:
         yield "spec.disableMP", "deprecated; it does nothing in MetalLB either"

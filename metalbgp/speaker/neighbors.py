@@ -71,6 +71,8 @@ def _neighbor(peer: Peer, node: Node, passwords: Mapping[str, str]) -> Neighbor 
                 local_address=peer.source_address,
                 port=peer.port,
                 hold_time=DEFAULT_HOLD_TIME if peer.hold_time is None else peer.hold_time,
+                keepalive=peer.keepalive_time or 0,
+                connect_retry=peer.connect_time or 0,
                 families=("ipv4", "ipv6") if peer.dual_stack else (own,),  # type: ignore[arg-type]  # two literals
                 password_base64=passwords.get(peer.name) if peer.has_password else None,
                 graceful_restart=RESTART_TIME if peer.graceful_restart else 0,

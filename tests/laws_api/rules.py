@@ -17,7 +17,12 @@ from metalbgp.cluster.client import Client
 from metalbgp.cluster.errors import ClusterError, NotFound
 from metalbgp.cluster.resources import (
     ADDRESS_RESERVATIONS,
+    BFD_PROFILES,
+    BGP_ADVERTISEMENTS,
+    BGP_PEERS,
+    COMMUNITIES,
     IP_ADDRESS_POOLS,
+    L2_ADVERTISEMENTS,
     NAMESPACES,
     POOL_POLICIES,
     SERVICES,
@@ -232,6 +237,7 @@ def body(resource: Resource, whole: dict[str, Any]) -> dict[str, Any]:
 async def world(server: ApiServer) -> AsyncIterator[World]:
     async with Client(server.access()) as admin, Client(server.access("controller")) as controller:
         one = World(admin, controller)
+        await _clean(one)  # also what the tests of other files left
         try:
             yield one
         finally:
@@ -242,6 +248,11 @@ async def world(server: ApiServer) -> AsyncIterator[World]:
 async def _clean(one: World) -> None:
     kinds = (
         (SERVICES, PLACE, one.admin),
+        (BGP_ADVERTISEMENTS, SYSTEM, one.admin),
+        (L2_ADVERTISEMENTS, SYSTEM, one.admin),
+        (BGP_PEERS, SYSTEM, one.admin),
+        (COMMUNITIES, SYSTEM, one.admin),
+        (BFD_PROFILES, SYSTEM, one.admin),
         (IP_ADDRESS_POOLS, SYSTEM, one.admin),
         (POOL_POLICIES, SYSTEM, one.admin),
         (ADDRESS_RESERVATIONS, SYSTEM, one.admin),

@@ -27,7 +27,7 @@ def server(apiserver: ApiServer) -> ApiServer:
 
 
 class Speaker:
-    """Of node n1: its Pod is ready, and it says what it found."""
+    """Of node segment-1: its Pod is ready, and it says what it found."""
 
     def __init__(self, it: World, client: Client) -> None:
         self._it, self._client = it, client
@@ -39,7 +39,7 @@ class Speaker:
             lambda: self._it.all(VIRTUAL_IPS),
             lambda items: any(
                 (one["spec"]["address"], one["spec"]["phase"]) == (address, "probing")
-                and one["spec"].get("candidates") == ["n1"]
+                and one["spec"].get("candidates") == ["segment-1"]
                 for one in items
             ),
         )
@@ -49,8 +49,8 @@ class Speaker:
         uid = await self.asked(address)
         on = "eth0" if mac else ""
         self._said[uid] = ProbeReport(address=address, uid=uid, done=True, mac=mac, interface=on, **more)
-        report = NodeReport(node="n1", probes=tuple(self._said.values()))
-        await self._client.patch(NODE_STATES, "n1", nodestate.merge_patch(report), SYSTEM)
+        report = NodeReport(node="segment-1", probes=tuple(self._said.values()))
+        await self._client.patch(NODE_STATES, "segment-1", nodestate.merge_patch(report), SYSTEM)
 
 
 @pytest.fixture
@@ -63,26 +63,28 @@ async def it(server: ApiServer) -> AsyncIterator[World]:
 async def speaker(it: World, server: ApiServer) -> AsyncIterator[Speaker]:
     labels = {"app": "metallb", "component": "speaker"}
     pod = {
-        "metadata": {"name": "speaker-n1", "labels": labels},
-        "spec": {"nodeName": "n1", "containers": [{"name": "speaker", "image": "none"}]},
+        "metadata": {"name": "speaker-segment-1", "labels": labels},
+        "spec": {"nodeName": "segment-1", "containers": [{"name": "speaker", "image": "none"}]},
     }
     ready = {"status": {"conditions": [{"type": "Ready", "status": "True"}]}}
     async with Client(server.access("speaker")) as client:
-        await it.admin.create(NODES, body(NODES, {"metadata": {"name": "n1"}}))
+        await it.admin.create(NODES, body(NODES, {"metadata": {"name": "segment-1"}}))
         await it.admin.create(PODS, body(PODS, pod), SYSTEM)
-        await it.admin.patch(PODS, "speaker-n1", ready, SYSTEM, subresource="status")
+        await it.admin.patch(PODS, "speaker-segment-1", ready, SYSTEM, subresource="status")
         await it.apply(L2_ADVERTISEMENTS, {"metadata": {"name": "segment"}, "spec": {}}, SYSTEM)
-        report = NodeReport(node="n1")
+        report = NodeReport(node="segment-1")
         await client.create(NODE_STATES, nodestate.encode(report, SYSTEM, SYSTEM), SYSTEM)
         try:
             yield Speaker(it, client)
         finally:
             # Only the collector of a Node that is gone may do that.
             collector = "--as=system:serviceaccount:kube-system:generic-garbage-collector"
-            await asyncio.to_thread(server.kubectl, "delete", "nodestate", "n1", "-n", SYSTEM, collector)
+            await asyncio.to_thread(
+                server.kubectl, "delete", "nodestate", "segment-1", "-n", SYSTEM, collector
+            )
             await it.delete(L2_ADVERTISEMENTS, "segment", SYSTEM)
-            await it.admin.call("DELETE", f"{PODS.path(SYSTEM, 'speaker-n1')}?gracePeriodSeconds=0")
-            await it.delete(NODES, "n1")
+            await it.admin.call("DELETE", f"{PODS.path(SYSTEM, 'speaker-segment-1')}?gracePeriodSeconds=0")
+            await it.delete(NODES, "segment-1")
 
 
 async def asking(it: World, *ranges: str) -> None:
@@ -107,7 +109,7 @@ async def test_an_address_that_somebody_has_is_told_with_the_mac_and_the_next_on
     await asking(it, "198.51.100.0/30")
     await it.service("web")
     await speaker.says("198.51.100.0", mac=MAC)
-    await it.hears("web", "AddressInUse", f"{MAC} answered a probe from n1 on eth0")
+    await it.hears("web", "AddressInUse", f"{MAC} answered a probe from segment-1 on eth0")
     await speaker.says("198.51.100.1")
     await it.has("web", "198.51.100.1")
     await it.hears("web", "IPAllocated", "first free address")

@@ -99,3 +99,71 @@ except ProcessError:
 print(answer, ones.broken(None))
 """
     assert python(code) == said
+
+
+TIMERS = """
+launch.mend()
+from types import SimpleNamespace
+from exabgp.logger import log
+log.debug = lambda *_, **__: None
+from exabgp.bgp.message.open.holdtime import HoldTime
+from exabgp.reactor.keepalive import KA
+from exabgp.reactor.peer import Peer
+neighbor = {"description": "metalbgp 1"}
+class Neighbor(dict):
+    uid, api, rib, generated = 1, {"neighbor-changes": False}, None, False
+    def __getitem__(self, key):
+        return self.get(key, 0)
+neighbor = Neighbor(description="metalbgp 1")
+peer = Peer(neighbor, SimpleNamespace(processes=None))
+proto = SimpleNamespace(peer=peer, negotiated=SimpleNamespace(holdtime=HoldTime(90)))
+"""
+
+
+@pytest.mark.parametrize(
+    ("description", "seconds"),
+    [("metalbgp 1", 30), ("metalbgp 7 keepalive 5", 5), ("metalbgp 7 keepalive 60", 30), ("metalbgp 71", 30)],
+)
+def test_keepalives_come_as_the_peer_asks_and_never_later_than_a_third(
+    description: str, seconds: int
+) -> None:
+    code = f"""{TIMERS}
+send = KA(lambda: "s", proto).send_timer
+neighbor["description"] = {description!r}
+send.need_ka()
+print(send.keepalive)
+"""
+    assert python(code) == str(seconds)
+
+
+def test_a_hold_time_of_zero_has_no_keepalives_whatever_was_asked() -> None:
+    code = f"""{TIMERS}
+proto.negotiated.holdtime = HoldTime(0)
+neighbor["description"] = "metalbgp 1 keepalive 5"
+print(KA(lambda: "s", proto).send_timer.need_ka())
+"""
+    assert python(code) == "False"
+
+
+@pytest.mark.parametrize(
+    ("description", "waits"),
+    [
+        ("metalbgp 1", [0, 1, 2, 3, 4]),
+        ("metalbgp 1 connect 2", [0, 2, 2, 2, 2]),
+        ("metalbgp 1 keepalive 9", [0, 1, 2, 3, 4]),
+    ],
+)
+def test_a_connection_is_tried_again_after_the_time_that_the_peer_asks_for(
+    description: str, waits: list[int]
+) -> None:
+    code = f"""{TIMERS}
+import exabgp.reactor.delay as module
+module.time.time = lambda: 1000.0
+neighbor["description"] = {description!r}
+waits = []
+for _ in range(5):
+    peer._delay.increase()
+    waits.append(int(peer._delay._time - 1000))
+print(waits)
+"""
+    assert python(code) == str(waits)
