@@ -30,6 +30,7 @@ from metalbgp.cluster.errors import (
     BadAnswer,
     BadRequest,
     ClusterError,
+    Forbidden,
     Gone,
     Invalid,
     NotFound,
@@ -117,6 +118,7 @@ AWAY = (
     5.0  # seconds at most between two knocks at a server that refuses connections: a refusal costs it nothing
 )
 MISSING_KIND = 1.0  # seconds between two looks for a kind that the API server does not know (yet)
+OPTIONAL_KIND = 60.0  # the same, where the server's age explains it: an upgrade brings the kind
 _INITIAL_END = "k8s.io/initial-events-end"
 
 
@@ -130,6 +132,7 @@ class Reflector(Generic[T]):
         namespace: str = "",
         label_selector: str = "",
         field_selector: str = "",
+        optional: bool = False,  # the server may never have the kind: then the view is complete, and empty
         prefilter: str = "",  # a field selector that only spares traffic: decode filters as well, so where
         # the server does not know the field (400) it is dropped
         hold_back_share: float = 0.5,
@@ -150,6 +153,7 @@ class Reflector(Generic[T]):
         self._label_selector = label_selector
         self._field_selector = field_selector
         self._prefilter = prefilter
+        self._optional = optional
         self._share = hold_back_share
         self._minimum = hold_back_minimum
         self._hold_delay = hold_back_delay
@@ -220,6 +224,11 @@ class Reflector(Generic[T]):
             self._resume = ""
         if isinstance(error, BadRequest | Invalid) and self._give_way(error):
             return 0.0
+        if self._optional and isinstance(error, NotFound | Forbidden):
+            self._backoff.reset()
+            self.trouble = str(error)
+            self._synced.set()
+            return OPTIONAL_KIND
         if isinstance(error, NotFound):  # the kind itself: its CRD is applied any moment, or never
             self._backoff.reset()
             self.trouble = str(error)

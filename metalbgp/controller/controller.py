@@ -108,8 +108,8 @@ class Controller:
         )
         self.admission = Admission(client, self.inventory, self.claims, self.configurator.scene)
         self._reflectors = self._make_reflectors()
-        # API servers before 1.33 have no such kind, so nothing waits for this view.
-        self._service_networks = Reflector(client, SERVICE_CIDRS, decode.service_network)
+        # API servers before 1.33 have no such kind.
+        self._service_networks = Reflector(client, SERVICE_CIDRS, decode.service_network, optional=True)
 
     # ------------------------------------------------------------------ views
 
@@ -246,7 +246,9 @@ class Controller:
         self.metrics.updates.inc()
         if not self.leading or not touched:
             return
-        for key in touched.services:
+        # Who waits longest comes first: the queue is worked on in this order, and whoever is worked on
+        # holds what it chose before anybody else looks.
+        for key in sorted(touched.services, key=self._age):
             self.queue.add(f"service:{key}", first=first)
         for key in touched.counts:
             self.queue.add_later(f"service:{key}", COALESCE)
@@ -255,6 +257,10 @@ class Controller:
         for address in touched.idle:
             self.queue.add(f"memory:{address}")
         self.configurator.count_pools_soon()
+
+    def _age(self, key: str) -> tuple[str, str]:
+        service = self.inventory.services.get(key)
+        return service.created if service is not None else "", key
 
     async def _work(self, key: str) -> Outcome:
         if not self.leading:
@@ -321,6 +327,7 @@ class Controller:
         """Every claim and every status is taken before any pending Service is served (contracts.md)."""
         for reflector, _ in self._reflectors:
             await reflector.wait_synced()
+        await self._service_networks.wait_synced()  # or an address of theirs could be given out
         await self.configurator.begin()
         inventory = self.inventory
         taken, lost = adopt(
