@@ -36,7 +36,7 @@ Verdict = Free | Asking | Unasked | AddressAnswers
 class Probes:
     def __init__(self) -> None:
         self._by_node: dict[str, dict[str, ProbeReport]] = {}  # node → uid of the VirtualIP → what it found
-        self._since: dict[str, float] = {}  # uid → when we first waited for it
+        self._since: dict[str, tuple[str, float]] = {}  # address → uid, and when we first waited for it
 
     def heard(self, node: str, reports: Iterable[ProbeReport]) -> frozenset[str]:
         """What a node says now; answers the addresses of which it says something new."""
@@ -48,12 +48,15 @@ class Probes:
     def gone(self, node: str) -> None:
         self._by_node.pop(node, None)
 
-    def forget(self, uid: str) -> None:
-        """The claim is bound, or no more."""
-        self._since.pop(uid, None)
+    def forget(self, address: str) -> None:
+        """The claim is bound."""
+        self._since.pop(address, None)
 
     def judge(self, vip: VirtualIP, now: float) -> Verdict:
-        since = self._since.setdefault(vip.uid, now)
+        uid, since = self._since.get(vip.address, ("", now))
+        if uid != vip.uid:
+            since = now
+            self._since[vip.address] = vip.uid, now
         found = [(node, reports[vip.uid]) for node, reports in self._by_node.items() if vip.uid in reports]
         for node, one in found:
             if one.mac:

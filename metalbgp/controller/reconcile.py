@@ -299,7 +299,7 @@ class Reconciler:
         found = self._probes.judge(known, asyncio.get_running_loop().time())
         if isinstance(found, Asking | AddressAnswers):
             return "probing"
-        self._probes.forget(known.uid)
+        self._probes.forget(address)
         if isinstance(found, Unasked):
             self._tell.unasked(service, address, found.why)
         return "bound"

@@ -50,5 +50,5 @@ def test_nobody_who_can_ask_is_waited_for_with_an_end() -> None:
     assert probes.judge(claim(), PATIENCE) == Unasked("n1: no fit interface")
     probes.gone("n1")
     assert probes.judge(claim(), PATIENCE) == Unasked("n1 did not say")
-    probes.forget("u1")
+    probes.forget(ADDRESS)
     assert probes.judge(claim(), PATIENCE) == Asking(PATIENCE)
