@@ -111,4 +111,5 @@ def attributes_of(sent: Sent) -> Attributes:
         local_preference=sent.local_preference,
         med=sent.med,
         as_path=sent.as_path[1:],
+        extended_communities=sent.extended_communities,
     )

@@ -132,6 +132,7 @@ class Sent(Struct, frozen=True):
     local_preference: int | None = None
     med: int | None = None
     as_path: tuple[int, ...] = ()
+    extended_communities: tuple[int, ...] = ()
 
 
 class SentEor(Struct, frozen=True):

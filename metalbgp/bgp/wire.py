@@ -77,6 +77,7 @@ def check_attributes(a: Attributes) -> Attributes:
     _numbers((n for triple in a.large_communities for n in triple), 0xFFFFFFFF, "large community part")
     _numbers((n for n in (a.local_preference, a.med) if n is not None), 0xFFFFFFFF, "local preference or MED")
     _numbers(a.as_path, 0xFFFFFFFF, "AS number")
+    _numbers(a.extended_communities, 2**64 - 1, "extended community")
     if any(len(pair) != 2 for pair in a.communities) or any(len(t) != 3 for t in a.large_communities):
         raise BadRoute("a community has two parts, a large one three")
     try:
@@ -90,6 +91,7 @@ def check_attributes(a: Attributes) -> Attributes:
         local_preference=a.local_preference,
         med=a.med,
         as_path=tuple(a.as_path),
+        extended_communities=tuple(sorted(set(a.extended_communities))),
     )
 
 
@@ -114,6 +116,9 @@ def announce(neighbor: Neighbor, a: Attributes, prefixes: Iterable[str]) -> str:
         words_.append("community [" + " ".join(f"{x}:{y}" for x, y in a.communities) + "]")
     if a.large_communities:
         words_.append("large-community [" + " ".join(f"{x}:{y}:{z}" for x, y, z in a.large_communities) + "]")
+    if a.extended_communities:
+        listed = " ".join(f"0x{value:016x}" for value in a.extended_communities)
+        words_.append(f"extended-community [{listed}]")
     if a.as_path:
         # ExaBGP sends the path as given: our own number in front is ours to write.
         path = a.as_path if neighbor.ibgp else (neighbor.local_as, *a.as_path)
@@ -146,7 +151,8 @@ SHOW_CONFIGURATION: Final = "show neighbor configuration"
 SHOW_STATE: Final = "show neighbor json"
 
 
-# What the wire carries, in one comparable shape: (next hop, communities, large, preference, MED, path).
+# What the wire carries, in one comparable shape: (next hop, communities, large, preference, MED, path,
+# extended).
 Carried = tuple[
     str,
     tuple[tuple[int, int], ...],
@@ -154,6 +160,7 @@ Carried = tuple[
     int | None,
     int | None,
     tuple[int, ...] | None,
+    tuple[int, ...],
 ]
 
 
@@ -170,6 +177,7 @@ def expected(neighbor: Neighbor, local: str, a: Attributes) -> Carried:
         preference,
         a.med,
         (*own, *a.as_path) if a.as_path else None,
+        a.extended_communities,
     )
 
 
@@ -183,6 +191,7 @@ def carried(neighbor: Neighbor, sent: Sent) -> Carried:
         sent.local_preference,
         sent.med,
         sent.as_path if len(sent.as_path) > default else None,
+        sent.extended_communities,
     )
 
 
@@ -200,11 +209,16 @@ class _PathPart(Struct):
     value: list[int]
 
 
+class _Extended(Struct):
+    value: int
+
+
 class _Attribute(Struct, rename="kebab"):
     med: int | None = None
     local_preference: int | None = None
     community: list[tuple[int, int]] = []
     large_community: list[tuple[int, int, int]] = []
+    extended_community: list[_Extended] = []
     as_path: dict[str, _PathPart] = {}
 
 
@@ -373,4 +387,5 @@ def _sent(message: _Message, peer: str) -> Event:
         local_preference=a.local_preference,
         med=a.med,
         as_path=tuple(asn for part in a.as_path.values() for asn in part.value),
+        extended_communities=tuple(sorted(one.value for one in a.extended_community)),
     )

@@ -14,6 +14,7 @@ from metalbgp.cli.access import Cluster, Speakers, together
 from metalbgp.cli.ages import ago
 from metalbgp.cli.options import Wish
 from metalbgp.cli.wire import Entry, Heard, Wire, ask_all
+from metalbgp.model import extended
 from metalbgp.model.addresses import Range, family, parse
 from metalbgp.model.configuration import Configuration
 from metalbgp.model.report import NodeReport
@@ -42,6 +43,8 @@ class RouteRow(Struct, frozen=True):
     large_communities: tuple[str, ...] = ()
     local_preference: int | None = None
     med: int | None = None
+    extended_communities: tuple[str, ...] = ()
+    prepended: tuple[int, ...] = ()  # beyond our own AS number
     since: str = ""
     why: str = ""
     on_wire: bool = False  # the speaker's journal says so, not its last report
@@ -170,6 +173,8 @@ def _entry_row(scene: Scene, heard: Heard, entry: Entry, peer: str, why: Provena
         large_communities=_colons(shown.large_communities),
         local_preference=shown.local_preference,
         med=shown.med,
+        extended_communities=tuple(map(extended.text, shown.extended_communities)),
+        prepended=shown.as_path,
         since=entry.since,
         why="session down" if entry.state == "waiting" else "",
         on_wire=True,
@@ -221,6 +226,8 @@ def _planned_row(
         large_communities=_colons(attributes.large_communities),
         local_preference=attributes.local_preference,
         med=attributes.med,
+        extended_communities=tuple(map(extended.text, attributes.extended_communities)),
+        prepended=attributes.as_path,
         since=since,
         why=why,
     )

@@ -99,7 +99,7 @@ def cells(row: RouteRow, now: datetime) -> tuple[str, ...]:
         row.node,
         row.peer or "-",
         row.next_hop or "-",
-        " ".join(row.communities) or "-",
+        " ".join((*row.communities, *row.extended_communities)) or "-",
         " ".join(row.large_communities) or "-",
         _dash(row.local_preference),
         _dash(row.med),

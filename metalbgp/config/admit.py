@@ -20,6 +20,7 @@ from typing import Final
 from msgspec import Struct
 from msgspec.structs import replace
 
+from metalbgp.config import extensions
 from metalbgp.config.compile import Compiled
 from metalbgp.config.compile import compile as compile_objects
 from metalbgp.config.objects import AnyObject, BGPPeer, gather
@@ -96,7 +97,9 @@ def _laid_over(attempt: Attempt, objects: Sequence[AnyObject]) -> list[AnyObject
 
 def _same_spec(attempt: Attempt) -> bool:
     new, old = attempt.new, attempt.old
-    return new is not None and old is not None and (new.spec, new.unreadable) == (old.spec, old.unreadable)
+    if new is None or old is None or (new.spec, new.unreadable) != (old.spec, old.unreadable):
+        return False
+    return extensions.ours(new.metadata.annotations) == extensions.ours(old.metadata.annotations)
 
 
 def _mine(attempt: Attempt, one: Invalid | NotInForce) -> bool:

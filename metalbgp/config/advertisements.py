@@ -8,7 +8,7 @@ Out: the value; it counts only if nothing was noted in Findings.
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Final
 
-from metalbgp.config import communities, pools, selectors
+from metalbgp.config import communities, extensions, pools, selectors
 from metalbgp.config.communities import Community
 from metalbgp.config.mistakes import Findings, near
 from metalbgp.config.objects import BGPAdvertisement as RawBGP
@@ -38,6 +38,7 @@ def read_bgp(
         _aggregation(findings, pool, 4, v4, "spec.aggregationLength")
         _aggregation(findings, pool, 6, v6, "spec.aggregationLengthV6")
     plain, large = _communities(spec.communities or [], findings, aliases)
+    more = extensions.of_advertisement(raw.metadata.annotations, findings)
     return BGPAdvertisement(
         name=raw.name,
         pools=tuple(sorted(pool.name for pool in chosen)),
@@ -49,6 +50,11 @@ def read_bgp(
         node_selectors=selectors.read_all(findings, "spec.nodeSelectors", spec.node_selectors),
         peers=tuple(sorted(findings.distinct("spec.peers", spec.peers))),
         service_selectors=selectors.read_all(findings, "spec.serviceSelectors", spec.service_selectors),
+        med=more.med,
+        prepend=more.prepend,
+        extended_communities=more.extended_communities,
+        link_bandwidth=more.link_bandwidth,
+        backup_nodes=more.backup_nodes,
         source=raw.metadata.source,
     )
 
@@ -109,9 +115,9 @@ def _communities(
         field = f"spec.communities[{at}]"
         found: Community | None
         if communities.is_alias(text):
-            found = aliases.get(text)
+            found = aliases.get(text) or communities.well_known(text)
             if found is None:
-                why = f'no Community defines "{text}"{near(text, aliases)}'
+                why = f'no Community defines "{text}"{near(text, (*aliases, *communities.WELL_KNOWN))}'
                 fix = "create a Community with that name, or write the numbers"
                 findings.wrong(field, why, fix, awaits=True)
         else:

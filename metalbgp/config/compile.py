@@ -15,7 +15,7 @@ from typing import Protocol, TypeVar
 from msgspec import Struct
 from msgspec.structs import replace
 
-from metalbgp.config import advertisements, aliases, bfd, peers, policies, pools, reservations
+from metalbgp.config import advertisements, aliases, bfd, extensions, peers, policies, pools, reservations
 from metalbgp.config.communities import is_alias
 from metalbgp.config.mistakes import Findings
 from metalbgp.config.objects import BGPAdvertisement as RawBGP
@@ -174,6 +174,11 @@ def _not_in_force(
         if peer.now is not None and not peer.findings.found:
             for field, why in peers.not_in_force(peer.now, raw.spec):
                 yield NotInForce(kind="BGPPeer", object=peer.name, field=field, why=why)
+    known = {"BGPPeer": extensions.OF_PEERS, "BGPAdvertisement": extensions.OF_ADVERTISEMENTS}
+    for one in (*objects.peers, *objects.bgp_advertisements):
+        kind = type(one).__name__
+        for field, why in extensions.unknown(one.metadata.annotations, known[kind]):
+            yield NotInForce(kind=kind, object=one.name, field=field, why=why)
     names = {pool.name for pool in now.pools}, {peer.name for peer in now.peers}
     for kind, found in (
         ("BGPAdvertisement", objects.bgp_advertisements),

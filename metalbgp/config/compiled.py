@@ -18,6 +18,7 @@ from msgspec import Raw, Struct
 
 from metalbgp.config import jsonpatch
 from metalbgp.config.written import Special, values, written
+from metalbgp.model import extended
 from metalbgp.model.addresses import range_from_text
 from metalbgp.model.configuration import Configuration
 from metalbgp.model.names import INSTALLATION
@@ -113,5 +114,6 @@ SPECIAL: Final[Special] = {
     "ranges": _each(str, lambda text: msgspec.to_builtins(range_from_text(text))),
     "communities": _each(_colons, _numbers),
     "large_communities": _each(_colons, _numbers),
+    "extended_communities": _each(extended.text, extended.from_text),
     "labels": (dict, lambda labels: sorted(labels.items())),
 }

@@ -28,6 +28,7 @@ class Meta(Struct, frozen=True, rename="camel"):
     generation: int = 0
     creation_timestamp: str | None = None
     labels: dict[str, str] | None = None
+    annotations: dict[str, str] | None = None
     resource_version: str = ""
 
     @property

@@ -9,7 +9,7 @@ from collections.abc import Collection, Iterator
 from ipaddress import IPv4Address
 from typing import Final
 
-from metalbgp.config import durations, selectors
+from metalbgp.config import durations, extensions, selectors
 from metalbgp.config.mistakes import Findings, Mistake, near
 from metalbgp.config.objects import BGPPeer, BGPPeerSpec
 from metalbgp.model.addresses import AddressError, canonical, family
@@ -54,8 +54,17 @@ def read(raw: BGPPeer, findings: Findings, profiles: Collection[str]) -> Peer:
         ebgp_multihop=spec.ebgp_multi_hop,
         vrf=spec.vrf,
         dual_stack=spec.dual_stack_address_family,
+        ttl_security=_ttl_security(raw, findings),
         source=raw.metadata.source,
     )
+
+
+def _ttl_security(raw: BGPPeer, findings: Findings) -> bool:
+    wanted = extensions.ttl_security(raw.metadata.annotations, findings)
+    if wanted and raw.spec.ebgp_multi_hop:
+        why = "a peer more than one hop away cannot be known by its TTL (RFC 5082)"
+        findings.wrong("spec.ebgpMultiHop", why, "remove it, or the annotation metalbgp.io/ttl-security")
+    return wanted
 
 
 def _numbers(spec: BGPPeerSpec, findings: Findings) -> None:

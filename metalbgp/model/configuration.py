@@ -77,6 +77,7 @@ class Peer(Struct, frozen=True):
     ebgp_multihop: bool = False
     vrf: str = ""
     dual_stack: bool = False  # spec.dualStackAddressFamily
+    ttl_security: bool = False  # annotation metalbgp.io/ttl-security: GTSM (RFC 5082)
     source: Source = Source()
 
     @property
@@ -97,6 +98,12 @@ class BGPAdvertisement(Struct, frozen=True):
     node_selectors: tuple[Selector, ...] = ()
     peers: tuple[str, ...] = ()  # BGPPeer names; empty: all
     service_selectors: tuple[Selector, ...] = ()
+    # Annotations metalbgp.io/… (config/extensions.py)
+    med: int | None = None
+    prepend: int = 0  # how often our own AS number stands once more in front of the path
+    extended_communities: tuple[int, ...] = ()  # RFC 4360, sorted
+    link_bandwidth: int = 0  # Mbit/s for each serving endpoint of the node, under Local; 0: not said
+    backup_nodes: tuple[Selector, ...] = ()  # nodes that announce less preferred than the others
     source: Source = Source()
 
 

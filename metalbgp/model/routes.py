@@ -10,7 +10,7 @@ from metalbgp.model.reasons import NotAnnounced
 
 
 class Attributes(Struct, frozen=True, order=True):
-    """Path attributes that we set (RFC 4271 section 5, RFC 1997, RFC 8092); the rest is ExaBGP's default.
+    """Path attributes that we set (RFC 4271 section 5, RFC 1997, RFC 4360, RFC 8092); the rest is ExaBGP's.
 
     next_hop "" means the session's own address.
     """
@@ -21,6 +21,7 @@ class Attributes(Struct, frozen=True, order=True):
     local_preference: int | None = None  # sent to iBGP peers only
     med: int | None = None
     as_path: tuple[int, ...] = ()  # prepended beyond our own
+    extended_communities: tuple[int, ...] = ()  # RFC 4360, sorted
 
 
 class Route(Struct, frozen=True, order=True):

@@ -3,11 +3,13 @@
 In:  contributions: a Route and why it is wanted.
 Out: one Route with the Provenance of all.
 Elsewhere: disagreement inside one Service is refused in select.py. Between Services the oldest one's
-localPref wins: a new Service must not take away, nor move, the route of those that share its prefix.
+localPref, MED and path win: a new Service must not take away, nor move, the route of those that share its
+prefix.
 """
 
 from collections.abc import Iterable, Sequence
 
+from metalbgp.model.extended import is_bandwidth
 from metalbgp.model.routes import Attributes, Duty, NodePlan, Provenance, Refused, Route
 
 Contribution = tuple[Route, Provenance]
@@ -24,6 +26,9 @@ def combine(contributions: Sequence[Contribution]) -> Contribution:
         communities=tuple(sorted({item for one in routes for item in one.communities})),
         large_communities=tuple(sorted({item for one in routes for item in one.large_communities})),
         local_preference=oldest.attributes.local_preference,
+        med=oldest.attributes.med,
+        as_path=oldest.attributes.as_path,
+        extended_communities=_extended(oldest.attributes, routes),
     )
     why = Provenance(
         services=tuple(sorted({name for one in whys for name in one.services})),
@@ -32,6 +37,13 @@ def combine(contributions: Sequence[Contribution]) -> Contribution:
         created=min(one.created for one in whys),
     )
     return Route(peer=oldest.peer, prefix=oldest.prefix, attributes=attributes), why
+
+
+def _extended(oldest: Attributes, routes: Sequence[Attributes]) -> tuple[int, ...]:
+    """A union like the others', but of several bandwidths the oldest one's: a route has one weight."""
+    weight = {one for one in oldest.extended_communities if is_bandwidth(one)}
+    rest = {item for one in routes for item in one.extended_communities if not is_bandwidth(item)}
+    return tuple(sorted(weight | rest))
 
 
 def merge(plans: Iterable[NodePlan]) -> NodePlan:
@@ -54,7 +66,7 @@ def merge(plans: Iterable[NodePlan]) -> NodePlan:
     )
 
 
-def _age(contribution: Contribution) -> tuple[str, tuple[str, ...], tuple[str, ...], int]:
+def _age(contribution: Contribution) -> tuple[str, tuple[str, ...], tuple[str, ...], str]:
     """Total, so that the order of arrival never decides."""
     route, why = contribution
-    return why.created, why.services, why.advertisements, route.attributes.local_preference or 0
+    return why.created, why.services, why.advertisements, repr(route.attributes)

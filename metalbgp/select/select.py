@@ -8,9 +8,11 @@ A speaker may say no for its own node, never yes: nothing here adds what the Vir
 """
 
 from collections.abc import Iterator, Mapping
+from typing import Final
 
 from msgspec.structs import replace
 
+from metalbgp.model import extended
 from metalbgp.model.addresses import Family, Range, family, prefix_of
 from metalbgp.model.configuration import BGPAdvertisement, Configuration, L2Advertisement, Peer, Pool
 from metalbgp.model.reasons import (
@@ -39,6 +41,9 @@ from metalbgp.model.virtualips import HELD_PHASES, Holder, VirtualIP
 from metalbgp.select.merge import Contribution, combine
 
 BGP, LAYER2 = "bgp", "layer2"
+DEFAULT_PREFERENCE: Final = 100  # RFC 4271 section 5.1.5 leaves it open; every router's is this
+BACKUP_PREFERENCE: Final = 50  # so much less a backup node is preferred, by routers of our own AS
+BACKUP_PREPEND: Final = 3  # and by others: so much longer is its path
 
 
 def select(vip: VirtualIP, configuration: Configuration, node: Node) -> NodePlan:
@@ -72,6 +77,12 @@ class NodeView:
         self._bgp_here = {
             one.name for one in self._bgp.values() if any_matches(one.node_selectors, node.labels)
         }
+        self._backup = {
+            one.name
+            for one in self._bgp.values()
+            if one.backup_nodes and any_matches(one.backup_nodes, node.labels)
+        }
+        self._by_name = {peer.name: peer for peer in configuration.peers}
         self._l2_here = {
             one.name for one in self._l2.values() if any_matches(one.node_selectors, node.labels)
         }
@@ -158,15 +169,15 @@ class NodeView:
                 if reason is not None:
                     refused.append(Refused(address, service, BGP, reason, peer, name))
                     continue
-                route = Route(peer=peer, prefix=prefix, attributes=self._attributes(advertisement))
+                attributes = self._attributes(advertisement, holder, self._by_name[peer])
+                route = Route(peer=peer, prefix=prefix, attributes=attributes)
                 why = Provenance((service,), (address,), (name,), holder.created)
                 by_key.setdefault((peer, prefix), []).append((advertisement, (route, why)))
         for key, pairs in by_key.items():
-            preferences = {advertisement.local_preference for advertisement, _ in pairs}
-            if len(preferences) > 1:
+            disagree = "; ".join(_disagree([advertisement for advertisement, _ in pairs]))
+            if disagree:
                 names = tuple(sorted(advertisement.name for advertisement, _ in pairs))
-                values = ", ".join(str(preference) for preference in sorted(preferences))
-                conflict = ConflictingAdvertisements(advertisements=names, why=f"localPref {values}")
+                conflict = ConflictingAdvertisements(advertisements=names, why=disagree)
                 refused.append(Refused(address, service, BGP, conflict, key[0]))
                 continue
             for _, contribution in pairs:
@@ -198,12 +209,24 @@ class NodeView:
                 reason = FamilyNotCarried(peer=peer.name, family="IPv4" if version == 4 else "IPv6")
             yield peer.name, reason, prefix
 
-    @staticmethod
-    def _attributes(advertisement: BGPAdvertisement) -> Attributes:
+    def _attributes(self, advertisement: BGPAdvertisement, holder: Holder, peer: Peer) -> Attributes:
+        backup = advertisement.name in self._backup
+        own = peer.local_asn or peer.my_asn
+        preference = advertisement.local_preference or None
+        if backup and peer.ibgp:
+            preference = max(0, (preference or DEFAULT_PREFERENCE) - BACKUP_PREFERENCE)
+        times = 0 if peer.ibgp else advertisement.prepend + (BACKUP_PREPEND if backup else 0)
+        more = set(advertisement.extended_communities)
+        here = holder.nodes.get(self.node.name, 0)
+        if advertisement.link_bandwidth and here:  # under Local alone, where a node's endpoints are its own
+            more.add(extended.bandwidth(own, here * advertisement.link_bandwidth))
         return Attributes(
             communities=advertisement.communities,
             large_communities=advertisement.large_communities,
-            local_preference=advertisement.local_preference or None,
+            local_preference=preference,
+            med=advertisement.med,
+            as_path=(own,) * times,
+            extended_communities=tuple(sorted(more)),
         )
 
     def _shortest(self, pool: Pool, address: str) -> int:
@@ -267,3 +290,16 @@ def _union(interfaces: set[str] | None, advertisements: list[L2Advertisement]) -
 def routes_of(plan: NodePlan) -> Mapping[tuple[str, str], Attributes]:
     """The routes of a plan as bgp/ wants them: (peer, prefix) → attributes."""
     return {(route.peer, route.prefix): route.attributes for route, _ in plan.routes}
+
+
+def _disagree(advertisements: list[BGPAdvertisement]) -> Iterator[str]:
+    """What several advertisements of one route say differently, where one must be right (metallb.md 3.4)."""
+    for label, said in (
+        ("localPref", {one.local_preference for one in advertisements}),
+        ("MED", {one.med for one in advertisements}),
+        ("prepend", {one.prepend for one in advertisements}),
+        ("link-bandwidth", {one.link_bandwidth for one in advertisements}),
+        ("backup-nodes", {", ".join(map(str, one.backup_nodes)) for one in advertisements}),
+    ):
+        if len(said) > 1:
+            yield f"{label} {', '.join(sorted('none' if one in (None, '') else str(one) for one in said))}"

@@ -77,6 +77,7 @@ def _neighbor(peer: Peer, node: Node, passwords: Mapping[str, str]) -> Neighbor 
                 password_base64=passwords.get(peer.name) if peer.has_password else None,
                 graceful_restart=RESTART_TIME if peer.graceful_restart else 0,
                 multihop=peer.ebgp_multihop,
+                ttl_security=peer.ttl_security,
             )
         )
     except BadNeighbor as error:

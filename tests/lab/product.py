@@ -154,8 +154,12 @@ class Product:
             "addressType": "IPv4",
             "ports": [{"port": 80, "protocol": "TCP"}],
             "endpoints": [
-                {"addresses": [f"10.244.{node[1:]}.250"], "nodeName": node, "conditions": {"ready": True}}
-                for node in on
+                {
+                    "addresses": [f"10.244.{node[1:]}.{250 - at}"],
+                    "nodeName": node,
+                    "conditions": {"ready": True},
+                }
+                for at, node in enumerate(on)  # a node may stand there more than once
             ],
         }
         try:

@@ -23,6 +23,7 @@ from metalbgp.config import objects
 from metalbgp.config.compile import Compiled, compile
 from metalbgp.config.documents import documents
 from metalbgp.inventory.touched import Touched
+from metalbgp.model import extended
 from metalbgp.model.configuration import Configuration
 from metalbgp.model.routes import Attributes
 from metalbgp.plan.explain import explain
@@ -221,7 +222,13 @@ class Stage(SmallController):
 def _attributes(attributes: Attributes) -> Iterator[str]:
     if attributes.communities:
         yield "communities " + " ".join(f"{high}:{low}" for high, low in attributes.communities)
+    if attributes.extended_communities:
+        yield "extended " + " ".join(map(extended.text, attributes.extended_communities))
     if attributes.large_communities:
         yield "large " + " ".join(f"{a}:{b}:{c}" for a, b, c in attributes.large_communities)
     if attributes.local_preference is not None:
         yield f"local preference {attributes.local_preference}"
+    if attributes.med is not None:
+        yield f"MED {attributes.med}"
+    if attributes.as_path:
+        yield "prepended " + " ".join(map(str, attributes.as_path))

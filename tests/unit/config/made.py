@@ -12,7 +12,7 @@ NOTHING = Configuration(installation="metallb-system")
 
 
 def made(kind: str, name: str, *, age: int = 0, generation: int = 1, **fields: Any) -> Any:
-    """`age`: the higher, the older. `labels` are metadata, everything else is spec."""
+    """`age`: the higher, the older. `labels` and `notes` (annotations) are metadata, everything else spec."""
     document: dict[str, Any] = {
         "kind": kind,
         "metadata": {
@@ -21,6 +21,7 @@ def made(kind: str, name: str, *, age: int = 0, generation: int = 1, **fields: A
             "generation": generation,
             "creationTimestamp": f"2026-01-01T00:{59 - age:02}:00Z",
             "labels": fields.pop("labels", {}),
+            "annotations": fields.pop("notes", {}),
         },
         "spec": fields,
     }

@@ -28,7 +28,12 @@ CRDS = {
     if document
 }
 MANIFEST = [one for one in yaml.safe_load_all((ROOT / "k8s" / "metalbgp.yaml").read_text()) if one]
-TEXT = {"ranges", "communities", "large_communities"}  # what compiled.py writes as texts
+TEXT = {
+    "ranges",
+    "communities",
+    "large_communities",
+    "extended_communities",
+}  # what compiled.py writes as texts
 
 
 def schema(crd: str, version: str, *path: str) -> dict[str, Any]:

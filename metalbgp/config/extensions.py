@@ -1,0 +1,120 @@
+"""What metallb.io has no fields for: annotations metalbgp.io/… on BGPAdvertisements and BGPPeers.
+
+In:  an object's annotations, Findings to note mistakes in. Out: their values; they count only if nothing was
+     noted. Other software ignores them, so the YAML stays MetalLB's own (docs/bgp.md).
+Elsewhere: what they do to a route is select/, to a session speaker/neighbors.py.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Final, TypeVar
+
+from msgspec import Struct
+
+from metalbgp.config import selectors
+from metalbgp.config.mistakes import Findings, Mistake, near
+from metalbgp.config.objects import LabelRequirement, LabelSelector
+from metalbgp.model import extended
+from metalbgp.model.selectors import Selector
+
+PREFIX: Final = "metalbgp.io/"
+OF_ADVERTISEMENTS: Final = ("med", "prepend", "extended-communities", "link-bandwidth", "backup-nodes")
+OF_PEERS: Final = ("ttl-security",)
+MOST_PREPENDED: Final = 16  # of our own number; longer paths are cut or refused by many routers
+FASTEST: Final = 10_000_000  # Mbit/s: ten terabits
+T = TypeVar("T")
+
+
+class RouteExtensions(Struct, frozen=True):
+    """Of a BGPAdvertisement."""
+
+    med: int | None = None
+    prepend: int = 0
+    extended_communities: tuple[int, ...] = ()
+    link_bandwidth: int = 0  # Mbit/s for each serving endpoint of the node; 0: not said
+    backup_nodes: tuple[Selector, ...] = ()
+
+
+def of_advertisement(notes: Mapping[str, str] | None, findings: Findings) -> RouteExtensions:
+    if not notes:
+        return RouteExtensions()
+
+    def read(name: str, how: Callable[[str], T]) -> T | None:
+        text = notes.get(PREFIX + name) if notes else None
+        return None if text is None else findings.read(_field(name), how, text)
+
+    wanted = read("backup-nodes", _labels)
+    backups = () if wanted is None else (selectors.read(findings, _field("backup-nodes"), wanted),)
+    return RouteExtensions(
+        med=read("med", lambda text: _number(text, 0, 2**32 - 1)),
+        prepend=read("prepend", lambda text: _number(text, 0, MOST_PREPENDED)) or 0,
+        extended_communities=read("extended-communities", _extended) or (),
+        link_bandwidth=read("link-bandwidth", lambda text: _number(text, 1, FASTEST)) or 0,
+        backup_nodes=backups,
+    )
+
+
+def ttl_security(notes: Mapping[str, str] | None, findings: Findings) -> bool:
+    """GTSM (RFC 5082), of a BGPPeer."""
+    text = (notes or {}).get(f"{PREFIX}ttl-security")
+    return text is not None and bool(findings.read(_field("ttl-security"), _yes, text))
+
+
+def unknown(notes: Mapping[str, str] | None, known: tuple[str, ...]) -> Iterator[tuple[str, str]]:
+    """(field, why) for annotations of our prefix that nothing reads here."""
+    for name in sorted(notes or ()):
+        if name.startswith(PREFIX) and name.removeprefix(PREFIX) not in known:
+            word = name.removeprefix(PREFIX)
+            yield _field(word), f"there is no such annotation{near(word, known)}"
+
+
+def ours(notes: Mapping[str, str] | None) -> dict[str, str]:
+    """Those that say something to us."""
+    return {name: text for name, text in (notes or {}).items() if name.startswith(PREFIX)}
+
+
+def _field(name: str) -> str:
+    return f"metadata.annotations.{PREFIX}{name}"
+
+
+def _number(text: str, low: int, high: int) -> int:
+    if not text.isascii() or not text.isdecimal() or not low <= int(text) <= high:
+        raise Mistake(f'"{text}" is not a number from {low} to {high}')
+    return int(text)
+
+
+def _yes(text: str) -> bool:
+    if text not in ("true", "false"):
+        raise Mistake(f'"{text}" is neither true nor false', 'write "true", in quotes')
+    return text == "true"
+
+
+def _extended(text: str) -> tuple[int, ...]:
+    found: set[int] = set()
+    for word in text.replace(",", " ").split():
+        kind, _, rest = word.partition(":")
+        if kind not in extended.SUBTYPES or rest.count(":") != 1:
+            raise Mistake(f'"{word}" is not an extended community', "write target:64512:30 or origin:64512:1")
+        try:
+            found.add(extended.from_text(word))
+        except ValueError as error:
+            raise Mistake(str(error)) from error
+    if not found:
+        raise Mistake("is empty", "write target:64512:30, or take it out")
+    return tuple(sorted(found))
+
+
+def _labels(text: str) -> LabelSelector:
+    """As kubectl's -l: `role=backup,!spare,rack`; all of them must hold."""
+    labels: dict[str, str] = {}
+    expressions: list[LabelRequirement] = []
+    for part in (one.strip() for one in text.split(",")):
+        key, equals, value = part.partition("=")
+        if equals and not key.endswith("!"):
+            labels[key.strip()] = value.removeprefix("=").strip()
+        elif part.startswith("!") and not equals:
+            expressions.append(LabelRequirement(key=part[1:].strip(), operator="DoesNotExist"))
+        elif part and not equals:
+            expressions.append(LabelRequirement(key=part, operator="Exists"))
+        else:
+            raise Mistake(f'"{text}" does not select nodes', "write it as for kubectl -l: role=backup,!spare")
+    return LabelSelector(match_labels=labels or None, match_expressions=expressions or None)

@@ -1,0 +1,127 @@
+"""Annotations metalbgp.io/… on BGPAdvertisements and BGPPeers: what they become, and what is refused."""
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from metalbgp.config import compiled as stored
+from metalbgp.model import extended
+from metalbgp.model.configuration import BGPAdvertisement
+from tests.unit.config.made import alias, bgp, compiled, peer, whys
+
+M = "metalbgp.io/"
+FIELD = "metadata.annotations.metalbgp.io/"
+
+
+def noted(**notes: str) -> dict[str, str]:
+    return {M + name.replace("_", "-"): text for name, text in notes.items()}
+
+
+def the_one(**notes: str) -> BGPAdvertisement:
+    result = compiled(bgp("a", notes=noted(**notes)))
+    assert whys(result) == []
+    assert result.not_in_force == ()
+    (found,) = result.configuration.bgp_advertisements
+    assert stored.decode(_bytes(result)) == result.configuration
+    return found
+
+
+def _bytes(result: Any) -> bytes:
+    import msgspec
+
+    return msgspec.json.encode(stored.encode(result.configuration, "metallb-system"))
+
+
+def test_every_annotation_of_an_advertisement_is_read_and_survives_the_object_of_the_speakers() -> None:
+    found = the_one(
+        med="50",
+        prepend="2",
+        extended_communities="target:64512:30, origin:4200000000:7",
+        link_bandwidth="1000",
+        backup_nodes="role=backup,!spare,rack",
+    )
+    assert (found.med, found.prepend, found.link_bandwidth) == (50, 2, 1000)
+    assert found.extended_communities == (0x0002_FC00_0000_001E, 0x0203_FA56_EA00_0007)
+    (backup,) = found.backup_nodes
+    assert backup.matches({"role": "backup", "rack": "7"})
+    assert not backup.matches({"role": "backup", "rack": "7", "spare": ""})
+
+
+def test_an_advertisement_without_them_is_what_it_was() -> None:
+    assert the_one() == the_one(**{})
+    assert the_one(med="0").med == 0 and the_one().med is None
+
+
+@pytest.mark.parametrize(
+    ("note", "why"),
+    [
+        ({"med": "-1"}, '"-1" is not a number from 0 to 4294967295'),
+        ({"med": "4294967296"}, "is not a number"),
+        ({"med": "٣"}, "is not a number"),
+        ({"prepend": "17"}, "is not a number from 0 to 16"),
+        ({"link_bandwidth": "0"}, "is not a number from 1"),
+        ({"extended_communities": "64512:30"}, "is not an extended community"),
+        ({"extended_communities": "target:70000:70000"}, "does not fit"),
+        ({"extended_communities": "target:1:2:3"}, "is not an extended community"),
+        ({"extended_communities": " "}, "is empty"),
+        ({"extended_communities": "shutdown"}, "is not an extended community"),
+        ({"backup_nodes": "a!=b"}, "does not select nodes"),
+        ({"backup_nodes": "a b=c"}, "a b"),
+    ],
+)
+def test_what_cannot_be_read_names_the_annotation_and_keeps_the_object_out(
+    note: dict[str, str], why: str
+) -> None:
+    result = compiled(bgp("a", notes=noted(**note)))
+    assert result.configuration.bgp_advertisements == ()
+    assert all(one.field.startswith(FIELD + next(iter(note)).replace("_", "-")) for one in result.invalid)
+    assert why in result.invalid[0].why
+
+
+def test_an_annotation_of_ours_that_nothing_reads_is_told_with_the_near_miss() -> None:
+    result = compiled(
+        bgp("a", notes={M + "prependd": "2", "example.org/med": "x"}), peer("p", notes={M + "med": "1"})
+    )
+    said = {(one.kind, one.field): one.why for one in result.not_in_force}
+    assert '(did you mean "prepend"?)' in said["BGPAdvertisement", FIELD + "prependd"]
+    assert ("BGPPeer", FIELD + "med") in said
+    assert len(said) == 2
+
+
+def test_well_known_names_need_no_community_object_and_an_alias_of_that_name_comes_first() -> None:
+    result = compiled(bgp("a", communities=["no-export", "NO_ADVERTISE", "graceful-shutdown", "blackhole"]))
+    assert whys(result) == []
+    (found,) = result.configuration.bgp_advertisements
+    assert found.communities == ((65535, 0), (65535, 666), (65535, 65281), (65535, 65282))
+    named = compiled(bgp("a", communities=["no-export"]), alias("c", **{"no-export": "64512:1"}))
+    assert named.configuration.bgp_advertisements[0].communities == ((64512, 1),)
+
+
+def test_gtsm_is_asked_for_by_an_annotation_and_excludes_multihop() -> None:
+    (found,) = compiled(peer("p", notes=noted(ttl_security="true"))).configuration.peers
+    assert found.ttl_security
+    both = compiled(peer("p", ebgpMultiHop=True, notes=noted(ttl_security="true")))
+    assert "cannot be known by its TTL" in whys(both)[0]
+    assert "neither true nor false" in whys(compiled(peer("p", notes=noted(ttl_security="yes"))))[0]
+
+
+@given(st.integers(0, 2**32 - 1), st.integers(0, 2**32 - 1), st.sampled_from(["target", "origin"]))
+def test_an_extended_community_is_its_text_and_back(asn: int, number: int, kind: str) -> None:
+    text = f"{kind}:{asn}:{number}"
+    try:
+        value = extended.from_text(text)
+    except ValueError:
+        assert asn > 0xFFFF and number > 0xFFFF
+        return
+    assert extended.text(value) == text and 0 <= value < 2**64
+
+
+@given(st.integers(1, 2**32 - 1), st.integers(1, 10_000_000))
+def test_a_bandwidth_keeps_its_megabits(asn: int, megabits: int) -> None:
+    value = extended.bandwidth(asn, megabits)
+    assert extended.is_bandwidth(value)
+    shown = extended.text(value)
+    assert shown == f"bandwidth:{asn if asn <= 0xFFFF else 23456}:{megabits}M"
+    assert extended.from_text(shown) == value
