@@ -257,6 +257,8 @@ def service(data: Bytes) -> Service:
         requested_addresses=asked.addresses,
         sharing_key=asked.sharing_key,
         address_id=asked.address_id,
+        wishes=asked.wishes,
+        misread=asked.misread,
         deprecated_annotations=asked.deprecated,
         pool_annotation=asked.from_pool,
         ingress=tuple(entry.ip for entry in ingress if entry.ip),

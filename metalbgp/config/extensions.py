@@ -11,13 +11,16 @@ from typing import Final, TypeVar
 from msgspec import Struct
 
 from metalbgp.config import selectors
-from metalbgp.config.mistakes import Findings, Mistake, near
+from metalbgp.config.mistakes import Findings, Mistake, near, number, yes
 from metalbgp.config.objects import LabelRequirement, LabelSelector
 from metalbgp.model import extended
 from metalbgp.model.selectors import Selector
 
 PREFIX: Final = "metalbgp.io/"
-OF_ADVERTISEMENTS: Final = ("med", "prepend", "extended-communities", "link-bandwidth", "backup-nodes")
+OF_ADVERTISEMENTS: Final = (
+    *("med", "prepend", "extended-communities", "link-bandwidth", "backup-nodes", "service-may"),
+)
+MAY: Final = ("blackhole", "communities", "local-preference")  # words of service-may
 OF_PEERS: Final = ("ttl-security",)
 MOST_PREPENDED: Final = 16  # of our own number; longer paths are cut or refused by many routers
 FASTEST: Final = 10_000_000  # Mbit/s: ten terabits
@@ -32,6 +35,7 @@ class RouteExtensions(Struct, frozen=True):
     extended_communities: tuple[int, ...] = ()
     link_bandwidth: int = 0  # Mbit/s for each serving endpoint of the node; 0: not said
     backup_nodes: tuple[Selector, ...] = ()
+    service_may: tuple[str, ...] = ()  # which wishes of Services count: words of MAY
 
 
 def of_advertisement(notes: Mapping[str, str] | None, findings: Findings) -> RouteExtensions:
@@ -45,18 +49,19 @@ def of_advertisement(notes: Mapping[str, str] | None, findings: Findings) -> Rou
     wanted = read("backup-nodes", _labels)
     backups = () if wanted is None else (selectors.read(findings, _field("backup-nodes"), wanted),)
     return RouteExtensions(
-        med=read("med", lambda text: _number(text, 0, 2**32 - 1)),
-        prepend=read("prepend", lambda text: _number(text, 0, MOST_PREPENDED)) or 0,
+        med=read("med", lambda text: number(text, 0, 2**32 - 1)),
+        prepend=read("prepend", lambda text: number(text, 0, MOST_PREPENDED)) or 0,
         extended_communities=read("extended-communities", _extended) or (),
-        link_bandwidth=read("link-bandwidth", lambda text: _number(text, 1, FASTEST)) or 0,
+        link_bandwidth=read("link-bandwidth", lambda text: number(text, 1, FASTEST)) or 0,
         backup_nodes=backups,
+        service_may=read("service-may", _may) or (),
     )
 
 
 def ttl_security(notes: Mapping[str, str] | None, findings: Findings) -> bool:
     """GTSM (RFC 5082), of a BGPPeer."""
     text = (notes or {}).get(f"{PREFIX}ttl-security")
-    return text is not None and bool(findings.read(_field("ttl-security"), _yes, text))
+    return text is not None and bool(findings.read(_field("ttl-security"), yes, text))
 
 
 def unknown(notes: Mapping[str, str] | None, known: tuple[str, ...]) -> Iterator[tuple[str, str]]:
@@ -76,16 +81,11 @@ def _field(name: str) -> str:
     return f"metadata.annotations.{PREFIX}{name}"
 
 
-def _number(text: str, low: int, high: int) -> int:
-    if not text.isascii() or not text.isdecimal() or not low <= int(text) <= high:
-        raise Mistake(f'"{text}" is not a number from {low} to {high}')
-    return int(text)
-
-
-def _yes(text: str) -> bool:
-    if text not in ("true", "false"):
-        raise Mistake(f'"{text}" is neither true nor false', 'write "true", in quotes')
-    return text == "true"
+def _may(text: str) -> tuple[str, ...]:
+    words = set(text.replace(",", " ").split())
+    for word in sorted(words - {*MAY}):
+        raise Mistake(f'"{word}" is not one of {", ".join(MAY)}{near(word, MAY)}')
+    return tuple(sorted(words))
 
 
 def _extended(text: str) -> tuple[int, ...]:

@@ -56,6 +56,19 @@ class Findings:
         return listed
 
 
+def number(text: str, low: int, high: int) -> int:
+    """An annotation's: annotations are texts. Digits of ASCII alone; Mistake."""
+    if not text.isascii() or not text.isdecimal() or not low <= int(text) <= high:
+        raise Mistake(f'"{text}" is not a number from {low} to {high}')
+    return int(text)
+
+
+def yes(text: str) -> bool:
+    if text not in ("true", "false"):
+        raise Mistake(f'"{text}" is neither true nor false', 'write "true", in quotes')
+    return text == "true"
+
+
 def near(word: str, words: Iterable[str]) -> str:
     """` (did you mean "…"?)`, or nothing."""
     found = get_close_matches(word, list(words), n=1)

@@ -253,6 +253,8 @@ def of_service(service: Service, annotations: Iterable[str]) -> Iterator[Surpris
             kind="Service", object=service.key, field=f"metadata.annotations.{field}", why=why, fix=fix
         )
 
+    for name, why in service.misread:
+        yield told(name, why, "")
     for name in sorted(annotations):
         if name.startswith(DEPRECATED):
             new = PREFIX + name.removeprefix(DEPRECATED)

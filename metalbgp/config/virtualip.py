@@ -18,11 +18,22 @@ from msgspec import Raw, Struct
 from metalbgp.config import jsonpatch
 from metalbgp.model.addresses import AddressError, address_of_claim, canonical, claim_name
 from metalbgp.model.names import INSTALLATION
+from metalbgp.model.services import NO_WISHES, RouteWishes
 from metalbgp.model.virtualips import Holder, Phase, VirtualIP
 
 API_VERSION: Final = "metalbgp.io/v1alpha1"
 KIND: Final = "VirtualIP"
 PHASE: Final = "metalbgp.io/phase"
+
+
+class _Wishes(Struct, gc=False, rename="camel", omit_defaults=True, frozen=True):
+    communities: tuple[str, ...] = ()
+    large_communities: tuple[str, ...] = ()
+    local_preference: int | None = None
+    blackhole: bool = False
+
+
+NOTHING: Final = _Wishes()
 
 
 class _Holder(Struct, gc=False, rename="camel", omit_defaults=True):
@@ -38,6 +49,7 @@ class _Holder(Struct, gc=False, rename="camel", omit_defaults=True):
     sharing_key: str = ""
     ports: tuple[str, ...] = ()
     address_id: str = ""
+    wishes: _Wishes = _Wishes()
 
 
 class _Spec(Struct, gc=False, rename="camel", omit_defaults=True):
@@ -115,6 +127,20 @@ def _holder(raw: _Holder) -> Holder:
         sharing_key=raw.sharing_key,
         ports=tuple(_port(port) for port in raw.ports),
         address_id=raw.address_id,
+        wishes=_wishes(raw.wishes),
+    )
+
+
+def _wishes(raw: _Wishes) -> RouteWishes:
+    if raw == NOTHING:
+        return NO_WISHES
+    plain = [text.split(":") for text in raw.communities]
+    large = [text.split(":") for text in raw.large_communities]
+    return RouteWishes(
+        communities=tuple((int(high), int(low)) for high, low in plain),
+        large_communities=tuple((int(one), int(two), int(three)) for one, two, three in large),
+        local_preference=raw.local_preference,
+        blackhole=raw.blackhole,
     )
 
 
@@ -172,6 +198,12 @@ def _raw_holder(one: Holder) -> _Holder:
         sharing_key=one.sharing_key,
         ports=one.ports,
         address_id=one.address_id,
+        wishes=_Wishes(
+            communities=tuple(":".join(map(str, each)) for each in one.wishes.communities),
+            large_communities=tuple(":".join(map(str, each)) for each in one.wishes.large_communities),
+            local_preference=one.wishes.local_preference,
+            blackhole=one.wishes.blackhole,
+        ),
     )
 
 

@@ -160,6 +160,7 @@ class Reconciler:
             if vip.address not in answer.addresses:
                 await self._addresses.leave(vip.address, service.key)
         self._free_the_rest(service.key, answer)
+        self._tell.misread(service)
         if answer.unread is not None:
             self._tell.refused(service, answer.unread)
         written = (service.uid, service.resource_version, answer.addresses, answer.pools)

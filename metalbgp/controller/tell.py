@@ -50,6 +50,7 @@ class Tell:
         self._emit = emit
         self._namespace = namespace  # where the metallb.io objects live
         self._told: dict[str, str] = {}  # Service → the refusal that was told last
+        self._misread: dict[str, tuple[tuple[str, str], ...]] = {}  # by Service: told last
         self._objects: dict[tuple[str, str, str], str] = {}  # (kind, object, field) → words told last
 
     # ------------------------------------------------------------------ Services
@@ -116,9 +117,19 @@ class Tell:
         logs.warn("address-not-probed", service=service.key, address=address, why=why)
         self._service(service, "Warning", "AddressNotProbed", words)
 
+    def misread(self, service: Service) -> None:
+        """Annotations for its routes that cannot be read: told once, and again when they change."""
+        if self._misread.get(service.key, ()) == service.misread:
+            return
+        self._misread[service.key] = service.misread
+        for name, why in service.misread:
+            logs.warn("annotation-misread", service=service.key, annotation=name, why=why)
+            self._service(service, "Warning", "AnnotationMisread", f"{name} does nothing: {why}")
+
     def forget(self, key: str) -> None:
         """The Service is gone: a new one of its name is told everything again."""
         self._told.pop(key, None)
+        self._misread.pop(key, None)
 
     def _service(self, service: Service, kind: str, reason: str, words: str) -> None:
         reference = Reference(

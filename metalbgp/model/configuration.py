@@ -104,6 +104,7 @@ class BGPAdvertisement(Struct, frozen=True):
     extended_communities: tuple[int, ...] = ()  # RFC 4360, sorted
     link_bandwidth: int = 0  # Mbit/s for each serving endpoint of the node, under Local; 0: not said
     backup_nodes: tuple[Selector, ...] = ()  # nodes that announce less preferred than the others
+    service_may: tuple[str, ...] = ()  # what Services may say of their routes: services.RouteWishes.kinds
     source: Source = Source()
 
 

@@ -487,6 +487,19 @@ class PrefixTooShort(Reason, frozen=True):
         return f"set its aggregation length to {self.shortest} or more"
 
 
+class ServiceMayNot(Reason, frozen=True):
+    """A Service says something of its routes, and the operator's advertisement does not let it."""
+
+    advertisement: str
+    wishes: tuple[str, ...]
+
+    def explain(self) -> str:
+        return f"BGPAdvertisement {self.advertisement} lets no Service say: {', '.join(self.wishes)}"
+
+    def remedy(self) -> str:
+        return f'its annotation metalbgp.io/service-may: "{",".join(self.wishes)}" would let them'
+
+
 class SharedWithSelectors(Reason, frozen=True):
     """MetalLB's rule (metallb.md 4.3): Services that share an address must land on one node in L2."""
 

@@ -27,6 +27,29 @@ class Condition(Struct, frozen=True, rename="camel"):
     observed_generation: int = 0
 
 
+class RouteWishes(Struct, frozen=True, gc=False):
+    """What a Service says of its own routes, by annotations metalbgp.io/…; a BGPAdvertisement decides whether
+    it may (docs/bgp.md)."""
+
+    communities: tuple[tuple[int, int], ...] = ()  # RFC 1997, sorted
+    large_communities: tuple[tuple[int, int, int], ...] = ()  # RFC 8092, sorted
+    local_preference: int | None = None
+    blackhole: bool = False  # traffic to the address is to be dropped by the routers (RFC 7999)
+
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        """The names of those that are there, as service-may has them."""
+        said = {
+            "blackhole": self.blackhole,
+            "communities": bool(self.communities or self.large_communities),
+            "local-preference": self.local_preference is not None,
+        }
+        return tuple(name for name, there in said.items() if there)
+
+
+NO_WISHES = RouteWishes()
+
+
 class Service(Struct, frozen=True, gc=False):
     """A Service, reduced. `requested_*` and `sharing_key` are the annotations in force, metallb.io before
     metallb.universe.tf even when empty (metallb.md 2.1)."""
@@ -51,6 +74,8 @@ class Service(Struct, frozen=True, gc=False):
     requested_addresses: str | None = None  # metallb.io/loadBalancerIPs, as written; None: not given
     sharing_key: str = ""  # metallb.io/allow-shared-ip
     address_id: str = ""  # metalbgp.io/address-id: who it is across a rename, within its namespace
+    wishes: RouteWishes = NO_WISHES
+    misread: tuple[tuple[str, str], ...] = ()  # annotations metalbgp.io/… that cannot be read, and why
     deprecated_annotations: tuple[str, ...] = ()  # metallb.universe.tf/… in use
     pool_annotation: str | None = None  # metallb.io/ip-allocated-from-pool as it stands
     ingress: tuple[str, ...] = ()  # status.loadBalancer.ingress[].ip

@@ -9,6 +9,8 @@ from typing import Literal
 
 from msgspec import Struct
 
+from metalbgp.model.services import NO_WISHES, RouteWishes
+
 # reserved: for a reservation, nobody behind it yet. probing: claimed, and the segment is asked whether
 # anybody has it (PoolPolicy spec.probe), so it is neither shown nor announced. releasing: withdrawn, then
 # gone, cooling or reserved.
@@ -35,6 +37,7 @@ class Holder(Struct, frozen=True, gc=False):
     publish_not_ready: bool = False
     sharing_key: str = ""
     ports: tuple[str, ...] = ()  # "TCP/80": what a sharer may not take
+    wishes: RouteWishes = NO_WISHES  # of the Service, for its routes
     address_id: str = (
         ""  # annotation metalbgp.io/address-id; remembered when the address waits for its return
     )

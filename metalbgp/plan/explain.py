@@ -22,6 +22,7 @@ from metalbgp.model.reasons import (
     NotInPool,
     OlderConfiguration,
     Releasing,
+    ServiceMayNot,
     SharedWithSelectors,
     WhyAddress,
 )
@@ -76,6 +77,7 @@ class Explanation(Struct, frozen=True):
     why: WhyAddress | None = None
     lacks: NoAddress | None = None  # PreferDualStack got one family
     unread: NoAddress | None = None  # it asks for something that cannot be read, and keeps what it has
+    ignored: tuple[str, ...] = ()  # annotations for its routes that do nothing, and why
     coming: tuple[str, ...] = ()  # chosen, not claimed yet
     refused: NoAddress | None = None
     claims: tuple[Claim, ...] = ()
@@ -124,6 +126,7 @@ def explain(
         why=granted.why if granted else None,
         lacks=granted.lacks if granted else None,
         unread=granted.unread if granted else None,
+        ignored=tuple(_ignored(service, mine, scene)),
         coming=tuple(one for one in granted.addresses if one not in addresses) if granted else (),
         refused=result.reason if isinstance(result, Refusal) else None,
         claims=tuple(Claim(vip.address, vip.phase, vip.since) for vip in mine),
@@ -132,6 +135,17 @@ def explain(
         bgp=tuple(part for vip in mine for part in _bgp(service.key, vip, views, scene)),
         l2=tuple(_l2(service, vip, views, scene) for vip in mine),
     )
+
+
+def _ignored(service: Service, mine: Sequence[VirtualIP], scene: Scene) -> Iterator[str]:
+    for name, why in service.misread:
+        yield f"annotation {name}: {why}"
+    names = {name for vip in mine for name in vip.holders[service.key].bgp}
+    for one in scene.configuration.bgp_advertisements:
+        more = tuple(kind for kind in service.wishes.kinds if kind not in one.service_may)
+        if one.name in names and more:
+            reason = ServiceMayNot(advertisement=one.name, wishes=more)
+            yield f"{reason.explain()} ({reason.remedy()})"
 
 
 def _asked(service: Service) -> str:

@@ -40,6 +40,8 @@ def lines(
         screen += _labelled("claim", f"coming: {', '.join(found.coming)}")
     if found.unread is not None:
         screen += _labelled("ignored", f"{found.unread.explain()}; it keeps what it has")
+    for words in found.ignored:
+        screen += _labelled("ignored", words)
     if found.lacks is not None:
         screen += _labelled("lacks", found.lacks.explain())
     if found.claims:

@@ -34,6 +34,7 @@ def plan(service: Service, endpoints: Endpoints, pool: Pool, configuration: Conf
         sharing_key=service.sharing_key,
         ports=tuple(sorted(f"{port.protocol}/{port.port}" for port in service.ports)),
         address_id=service.address_id,
+        wishes=service.wishes,
     )
 
 

@@ -8,7 +8,7 @@ A speaker may say no for its own node, never yes: nothing here adds what the Vir
 """
 
 from collections.abc import Iterator, Mapping
-from typing import Final
+from typing import Final, TypeVar
 
 from msgspec.structs import replace
 
@@ -36,14 +36,17 @@ from metalbgp.model.reasons import (
 )
 from metalbgp.model.routes import Attributes, Duty, NodePlan, Probe, Provenance, Refused, Route
 from metalbgp.model.selectors import any_matches
-from metalbgp.model.services import Node
+from metalbgp.model.services import NO_WISHES, Node, RouteWishes
 from metalbgp.model.virtualips import HELD_PHASES, Holder, VirtualIP
 from metalbgp.select.merge import Contribution, combine
 
 BGP, LAYER2 = "bgp", "layer2"
 DEFAULT_PREFERENCE: Final = 100  # RFC 4271 section 5.1.5 leaves it open; every router's is this
 BACKUP_PREFERENCE: Final = 50  # so much less a backup node is preferred, by routers of our own AS
+BLACKHOLE: Final = (65535, 666)  # RFC 7999
 BACKUP_PREPEND: Final = 3  # and by others: so much longer is its path
+
+T = TypeVar("T", tuple[int, int], tuple[int, int, int])
 
 
 def select(vip: VirtualIP, configuration: Configuration, node: Node) -> NodePlan:
@@ -169,7 +172,8 @@ class NodeView:
                 if reason is not None:
                     refused.append(Refused(address, service, BGP, reason, peer, name))
                     continue
-                attributes = self._attributes(advertisement, holder, self._by_name[peer])
+                wishes = holder.wishes if _is_host(prefix) else NO_WISHES
+                attributes = self._attributes(advertisement, holder, wishes, self._by_name[peer])
                 route = Route(peer=peer, prefix=prefix, attributes=attributes)
                 why = Provenance((service,), (address,), (name,), holder.created)
                 by_key.setdefault((peer, prefix), []).append((advertisement, (route, why)))
@@ -209,20 +213,33 @@ class NodeView:
                 reason = FamilyNotCarried(peer=peer.name, family="IPv4" if version == 4 else "IPv6")
             yield peer.name, reason, prefix
 
-    def _attributes(self, advertisement: BGPAdvertisement, holder: Holder, peer: Peer) -> Attributes:
+    def _attributes(
+        self, advertisement: BGPAdvertisement, holder: Holder, wishes: RouteWishes, peer: Peer
+    ) -> Attributes:
+        """`wishes`: of the Service. An aggregate speaks for several, so none counts there."""
         backup = advertisement.name in self._backup
         own = peer.local_asn or peer.my_asn
+        may = advertisement.service_may
         preference = advertisement.local_preference or None
+        if "local-preference" in may and wishes.local_preference is not None:
+            preference = wishes.local_preference
+        plain, large = advertisement.communities, advertisement.large_communities
+        if "communities" in may:
+            plain, large = _union(plain, wishes.communities), _union(large, wishes.large_communities)
+        if "blackhole" in may and wishes.blackhole:
+            plain = _union(plain, (BLACKHOLE,))
         if backup and peer.ibgp:
-            preference = max(0, (preference or DEFAULT_PREFERENCE) - BACKUP_PREFERENCE)
+            preference = max(
+                0, (DEFAULT_PREFERENCE if preference is None else preference) - BACKUP_PREFERENCE
+            )
         times = 0 if peer.ibgp else advertisement.prepend + (BACKUP_PREPEND if backup else 0)
         more = set(advertisement.extended_communities)
         here = holder.nodes.get(self.node.name, 0)
         if advertisement.link_bandwidth and here:  # under Local alone, where a node's endpoints are its own
             more.add(extended.bandwidth(own, here * advertisement.link_bandwidth))
         return Attributes(
-            communities=advertisement.communities,
-            large_communities=advertisement.large_communities,
+            communities=plain,
+            large_communities=large,
             local_preference=preference,
             med=advertisement.med,
             as_path=(own,) * times,
@@ -254,7 +271,7 @@ class NodeView:
                 refused.append(Refused(vip.address, service, LAYER2, reason))
                 continue
             wanted = True
-            interfaces = _union(interfaces, covering)
+            interfaces = _interfaces(interfaces, covering)
         if not wanted:
             return ()
         return (Duty(vip.address, None if interfaces is None else tuple(sorted(interfaces))),)
@@ -265,7 +282,7 @@ class NodeView:
             return ()
         interfaces: set[str] | None = set()
         covering = {name for holder in vip.holders.values() for name in holder.l2 if name in self._l2_here}
-        interfaces = _union(interfaces, [self._l2[name] for name in sorted(covering)])
+        interfaces = _interfaces(interfaces, [self._l2[name] for name in sorted(covering)])
         named = None if interfaces is None else tuple(sorted(interfaces))
         return (Probe(vip.address, vip.uid, named),) if covering else ()
 
@@ -278,7 +295,7 @@ class NodeView:
         return reason
 
 
-def _union(interfaces: set[str] | None, advertisements: list[L2Advertisement]) -> set[str] | None:
+def _interfaces(interfaces: set[str] | None, advertisements: list[L2Advertisement]) -> set[str] | None:
     """None: every interface, which any advertisement without a list asks for."""
     for advertisement in advertisements:
         if interfaces is None or not advertisement.interfaces:
@@ -303,3 +320,11 @@ def _disagree(advertisements: list[BGPAdvertisement]) -> Iterator[str]:
     ):
         if len(said) > 1:
             yield f"{label} {', '.join(sorted('none' if one in (None, '') else str(one) for one in said))}"
+
+
+def _is_host(prefix: str) -> bool:
+    return prefix.endswith("/128" if ":" in prefix else "/32")
+
+
+def _union(one: tuple[T, ...], other: tuple[T, ...]) -> tuple[T, ...]:
+    return tuple(sorted(set(one) | set(other)))

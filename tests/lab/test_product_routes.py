@@ -25,6 +25,30 @@ def test_nodes_are_weighed_by_their_endpoints_and_a_backup_node_only_when_nobody
     until("both are equal again", lambda: weights(product, address), lambda w: w == {"n1": 50, "n2": 50})
 
 
+def test_a_blackhole_reaches_the_router_only_where_the_operator_lets_services_ask_for_it(
+    product: Product,
+) -> None:
+    product.bgp()
+    product.service("web")
+    address = product.address("web")
+    product.routed(address)
+    product.patch("service", "web", {"metadata": {"annotations": {"metalbgp.io/blackhole": "true"}}})
+    holders = "the claim has the wish"
+    until(holders, lambda: product.vips()[address]["holders"]["default/web"].get("wishes"))
+    assert communities(product, address) == {""}
+    notes = {"metalbgp.io/service-may": "blackhole"}
+    product.patch("bgpadvertisement", "all", {"metadata": {"annotations": notes}}, SYSTEM)
+    # FRR adds no-export by itself, as RFC 7999 section 3.2 wants.
+    marked = {"blackhole no-export"}
+    until("every path has it", lambda: communities(product, address), lambda found: found == marked)
+
+
+def communities(product: Product, address: str) -> set[str]:
+    """Of every path that the router has to the address."""
+    shown = json.loads(product.lab.vtysh(f"show ip bgp {address}/32 json") or "{}")
+    return {path.get("community", {}).get("string", "") for path in shown.get("paths", ())}
+
+
 def weights(product: Product, address: str) -> dict[str, int]:
     """Of the router's FIB, by node, in percent."""
     shown = json.loads(product.lab.vtysh(f"show ip route {address} json") or "{}")

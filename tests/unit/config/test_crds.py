@@ -82,7 +82,7 @@ def differences(kind: Any, found: Mapping[str, Any], where: str, *, texts: bool)
         (
             Holder,
             schema("virtualips.metalbgp.io", "v1alpha1", "spec", "holders")["additionalProperties"],
-            False,
+            True,
         ),
     ],
 )

@@ -2,14 +2,19 @@
 
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from metalbgp.config import compiled as stored
+from metalbgp.config import virtualip
+from metalbgp.config.services import annotations
 from metalbgp.model import extended
 from metalbgp.model.configuration import BGPAdvertisement
+from metalbgp.model.services import RouteWishes
 from tests.unit.config.made import alias, bgp, compiled, peer, whys
+from tests.values import holder, vip
 
 M = "metalbgp.io/"
 FIELD = "metadata.annotations.metalbgp.io/"
@@ -29,8 +34,6 @@ def the_one(**notes: str) -> BGPAdvertisement:
 
 
 def _bytes(result: Any) -> bytes:
-    import msgspec
-
     return msgspec.json.encode(stored.encode(result.configuration, "metallb-system"))
 
 
@@ -41,7 +44,9 @@ def test_every_annotation_of_an_advertisement_is_read_and_survives_the_object_of
         extended_communities="target:64512:30, origin:4200000000:7",
         link_bandwidth="1000",
         backup_nodes="role=backup,!spare,rack",
+        service_may="communities, blackhole",
     )
+    assert found.service_may == ("blackhole", "communities")
     assert (found.med, found.prepend, found.link_bandwidth) == (50, 2, 1000)
     assert found.extended_communities == (0x0002_FC00_0000_001E, 0x0203_FA56_EA00_0007)
     (backup,) = found.backup_nodes
@@ -67,6 +72,7 @@ def test_an_advertisement_without_them_is_what_it_was() -> None:
         ({"extended_communities": "target:1:2:3"}, "is not an extended community"),
         ({"extended_communities": " "}, "is empty"),
         ({"extended_communities": "shutdown"}, "is not an extended community"),
+        ({"service_may": "communities,all"}, '"all" is not one of blackhole, communities, local-preference'),
         ({"backup_nodes": "a!=b"}, "does not select nodes"),
         ({"backup_nodes": "a b=c"}, "a b"),
     ],
@@ -125,3 +131,43 @@ def test_a_bandwidth_keeps_its_megabits(asn: int, megabits: int) -> None:
     shown = extended.text(value)
     assert shown == f"bandwidth:{asn if asn <= 0xFFFF else 23456}:{megabits}M"
     assert extended.from_text(shown) == value
+
+
+# ------------------------------------------------------------------ of Services
+
+
+def wished(**notes: str) -> Any:
+    return annotations(noted(**notes))
+
+
+def test_a_service_says_what_it_wishes_for_its_routes() -> None:
+    found = wished(communities="64512:7, no-export large:1:2:3", local_preference="200", blackhole="true")
+    assert found.misread == ()
+    assert found.wishes == RouteWishes(
+        communities=((64512, 7), (65535, 65281)),
+        large_communities=((1, 2, 3),),
+        local_preference=200,
+        blackhole=True,
+    )
+    assert found.wishes.kinds == ("blackhole", "communities", "local-preference")
+    assert annotations({"metallb.io/address-pool": "a"}).wishes.kinds == ()
+
+
+def test_a_wish_that_cannot_be_read_is_named_and_the_others_count() -> None:
+    found = wished(communities="64512:7 nowhere", local_preference="-1", blackhole="true")
+    assert found.wishes == RouteWishes(communities=((64512, 7),), blackhole=True)
+    assert [name for name, _ in found.misread] == [M + "communities", M + "local-preference"]
+    assert "is not a community" in found.misread[0][1]
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 65535), st.integers(0, 65535)), max_size=4),
+    st.one_of(st.none(), st.integers(0, 2**32 - 1)),
+    st.booleans(),
+)
+def test_wishes_survive_the_object_of_the_claim(
+    plain: list[tuple[int, int]], preference: int | None, blackhole: bool
+) -> None:
+    wishes = RouteWishes(tuple(sorted(set(plain))), ((1, 2, 3),) if plain else (), preference, blackhole)
+    claim = vip("198.51.100.7", {"web/shop": holder(wishes=wishes)})
+    assert virtualip.decode(msgspec.json.encode(virtualip.encode(claim))).holders["web/shop"].wishes == wishes
