@@ -21,6 +21,7 @@ from metalbgp import logs, processes
 from metalbgp.bgp import wire
 from metalbgp.bgp.config_file import render
 from metalbgp.bgp.effects import Effect, Install, RestartChild, Write
+from metalbgp.bgp.knock import Knocker
 from metalbgp.bgp.machine import Machine
 from metalbgp.loop import Loop
 
@@ -76,6 +77,9 @@ class Edge:
         self._unsent = bytearray()
         self._validating: dict[int, Install] = {}
         self._listener = socket.socket(socket.AF_UNIX)
+        self._knocker = Knocker(
+            loop, lambda: () if self._stopping else self.machine.unexplained(loop.now()), self._explained
+        )
 
     def start(self) -> None:
         with suppress(FileNotFoundError):
@@ -87,6 +91,10 @@ class Edge:
         self._loop.watch(self._listener, self._accept)
         self._write_file(self._file, render((), self._helper, 0))
         self._spawn()
+        self._knocker.start()
+
+    def _explained(self, peer: str, why: str) -> None:
+        self.do(self.machine.explained(peer, why, self._loop.now()))
 
     def stop(self, stopped: Callable[[], None]) -> None:
         """SIGTERM, then SIGKILL; no respawn. `stopped` is called when it is gone."""

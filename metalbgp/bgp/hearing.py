@@ -5,6 +5,7 @@ Out: changed entries and sessions; a table that must be read back is (flush, wit
 Elsewhere: the entries are book.py; the next command is machine.py, which also lists the rules.
 """
 
+from collections.abc import Iterator
 from typing import Final, assert_never
 
 from metalbgp.bgp import wire
@@ -17,6 +18,7 @@ from metalbgp.bgp.values import (
     Event,
     Ignored,
     Negotiated,
+    Neighbor,
     Notified,
     Opened,
     PeerState,
@@ -30,6 +32,9 @@ ACK_LIMIT: Final = 20.0  # seconds without the answer that is due: the child han
 CONFIRM_LIMIT: Final = 5.0  # seconds of silence of a session that owes an UPDATE: read it back
 RESYNC_LIMIT: Final = 15.0  # seconds that a read-back may take; twice within them, and the child is restarted
 SILENCE: Final = 10.0  # seconds without a session after which "no connection" is said
+UNEXPLAINED: Final = 3.0  # seconds without a session and without a reason: it is looked for
+CLOSING: Final = "closing connection"  # ExaBGP's word for whatever ends a connection before BGP begins
+NO_CONNECTION: Final = f"no connection for {SILENCE:.0f} s: unreachable, refused, or another password"
 
 
 class Hearing(Book):
@@ -160,7 +165,7 @@ class Hearing(Book):
     def _up(self, session: Session, peer: str, local: str, now: float) -> None:
         session.up, session.connected, session.since, session.local = True, True, now, local
         session.graceful = bool(session.neighbor.graceful_restart) and session.offered_graceful
-        session.tries, session.last_error, session.progress = 0, "", now
+        session.tries, session.last_error, session.knocked, session.progress = 0, "", "", now
         session.eor_told, session.eor_seen = set(), set()
         session.replay = set()
         session.resync_wanted = session.unsure
@@ -180,7 +185,7 @@ class Hearing(Book):
 
     def _down(self, session: Session, peer: str, reason: str, now: float) -> None:
         session.connected = False
-        if reason and not (session.last_error and reason == "closing connection"):
+        if reason and not (session.last_error and reason == CLOSING):
             session.last_error = reason
         if session.up:
             session.up, session.since = False, now
@@ -263,13 +268,27 @@ class Hearing(Book):
             self._effects.append(RestartChild(f"reading back the session with {peer} did not help"))
         session.resync_wanted = True
 
+    def unexplained(self, now: float) -> Iterator[Neighbor]:
+        """Sessions that we dial, that do not come up, and of which nobody said why."""
+        for session in self.sessions.values():
+            vague = session.last_error in ("", CLOSING, NO_CONNECTION, session.knocked)
+            dials = not session.up and not session.neighbor.passive
+            if dials and vague and now - session.since >= UNEXPLAINED:
+                yield session.neighbor
+
+    def _explained(self, peer: str, why: str) -> None:
+        session = self.sessions.get(peer)
+        if session is None or session.up or session.knocked == why == session.last_error:
+            return
+        if session.last_error in ("", CLOSING, NO_CONNECTION, session.knocked):
+            session.knocked = session.last_error = why
+            self._effects.append(SessionChanged(peer))
+
     def _overdue_session(self, peer: str, session: Session, now: float) -> None:
         stuck = session.resync_since is not None and now - session.resync_since > RESYNC_LIMIT
         if stuck and now - session.progress > CONFIRM_LIMIT:
             session.resync_since = None
             self._effects.append(RestartChild(f"the session with {peer} cannot be read back"))
         if not session.up and not session.last_error and now - session.since > SILENCE:
-            session.last_error = (
-                f"no connection for {SILENCE:.0f} s: unreachable, refused, or another password"
-            )
+            session.last_error = NO_CONNECTION
             self._effects.append(SessionChanged(peer))

@@ -67,6 +67,7 @@ class Session:
     graceful: bool = False  # negotiated by both ends
     offered_graceful: bool = False
     last_error: str = ""
+    knocked: str = ""  # what knocking at the door found (knock.py); last_error, unless the router said more
     tries: int = 0
     replay: set[Key] = field(default_factory=set)  # to be confirmed before End-of-RIB
     eor_told: set[str] = field(default_factory=set)

@@ -109,6 +109,11 @@ class Machine(Hearing):
 
     # What the edge says
 
+    def explained(self, peer: str, why: str, now: float) -> list[Effect]:
+        """Why the router does not let us in, as far as knocking can tell."""
+        self._explained(peer, why)
+        return self._pump(now)
+
     def installed(self, generation: int, error: str | None, now: float) -> list[Effect]:
         """The file of this generation is in place, or was refused and is not."""
         self._reload.installed(generation, error)
