@@ -72,7 +72,7 @@ class Judgement(Struct, frozen=True):
 def judge(files: Manifests, known: Known) -> Judgement:
     alone = not files.count
     standing = compile_objects(gather(list(known.objects)), Configuration(known.installation))
-    objects = gather(_laid_over(known.objects, files))
+    objects = gather(laid_over(known.objects, files))
     compiled = compile_objects(
         objects, Configuration(known.installation) if alone else standing.configuration
     )
@@ -91,7 +91,7 @@ def judge(files: Manifests, known: Known) -> Judgement:
     )
 
 
-def _laid_over(known: Sequence[AnyObject], files: Manifests) -> list[AnyObject]:
+def laid_over(known: Sequence[AnyObject], files: Manifests) -> list[AnyObject]:
     """What would stand there after an apply: who is there keeps its identity, who is new is younger."""
     found = {(type(one).__name__, one.name): one for one in known}
     for key, (one, _) in files.configuration.items():
@@ -238,13 +238,7 @@ class _Services:
         """With what the cluster has given it, or would give it."""
         stands = self._standing.get(service.key)
         if stands is not None:
-            return replace(
-                service,
-                uid=stands.uid,
-                cluster_ips=stands.cluster_ips,
-                pool_annotation=stands.pool_annotation,
-                ingress=stands.ingress,
-            )
+            return completed(service, stands)
         cidrs = [cidr for _, group in sorted(self._known.networks.items()) for cidr in group]
         there = tuple(dict.fromkeys("IPv6" if ":" in cidr else "IPv4" for cidr in cidrs))
         assumed = set(service.cluster_ips) & set(ASSUMED.values())
@@ -308,6 +302,20 @@ class _Services:
         elif isinstance(why, AddressNotInPool | AddressOccupied) and not fix:
             fix = "ask for an address of a pool: metalbgp pools"
         return at(one, field_of(request, why), message, fix, reason=why.name)
+
+
+def completed(service: Service, stands: Service | None) -> Service:
+    """A Service of a file with what the cluster gave the one that stands."""
+    if stands is None:
+        return service
+    return replace(
+        service,
+        uid=stands.uid,
+        created=stands.created,
+        cluster_ips=stands.cluster_ips,
+        pool_annotation=stands.pool_annotation,
+        ingress=stands.ingress,
+    )
 
 
 def _asks(service: Service) -> bool:

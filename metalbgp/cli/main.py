@@ -13,7 +13,10 @@ import click
 from metalbgp.cli.options import Setup, connection_options
 
 # as help lists them
-VERBS = ("status", "sessions", "routes", "services", "explain", "pools", "validate", "doctor", "uninstall")
+VERBS = (
+    *("status", "sessions", "routes", "services", "explain", "pools"),
+    *("validate", "plan", "doctor", "uninstall"),
+)
 
 
 def version(context: click.Context, _: click.Parameter, asked: bool) -> None:

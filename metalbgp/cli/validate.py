@@ -181,28 +181,33 @@ async def _known(
     link = await setup.connect(connection)
     try:
         cluster = Cluster(link, connection)
-        objects, services, claims, namespaces, nodes, networks, controller = await together(
-            cluster.configuration_objects(),
-            cluster.services(),
-            _claims(cluster),
-            cluster.namespaces(),
-            cluster.nodes(),
-            cluster.service_networks(),
-            cluster.controller(),
-        )
-        names = {
-            one.spec.password_secret.name
-            for one in objects
-            if isinstance(one, BGPPeer) and one.spec.password_secret
-        }
-        names |= set(_secrets_of(read))
-        secrets = await _secrets(cluster, sorted(names - {""}))
+        known = await known_of(cluster, connection.installation, link.namespace, read)
     finally:
         await link.close()
-    known = Known(
+    return known, cluster.notes
+
+
+async def known_of(cluster: Cluster, installation: str, namespace: str, read: Sequence[Document]) -> Known:
+    """What stands in the cluster, and what it says of the Secrets that the documents name."""
+    objects, services, claims, namespaces, nodes, networks, controller = await together(
+        cluster.configuration_objects(),
+        cluster.services(),
+        _claims(cluster),
+        cluster.namespaces(),
+        cluster.nodes(),
+        cluster.service_networks(),
+        cluster.controller(),
+    )
+    names = {
+        one.spec.password_secret.name
+        for one in objects
+        if isinstance(one, BGPPeer) and one.spec.password_secret
+    }
+    names |= set(_secrets_of(read))
+    return Known(
         asked=True,
-        installation=connection.installation,
-        namespace=link.namespace,
+        installation=installation,
+        namespace=namespace,
         objects=objects,
         services=services or (),
         claims=claims,
@@ -210,9 +215,8 @@ async def _known(
         nodes=nodes,
         networks=networks,
         lb_class=serving.lb_class(controller),
-        secrets=secrets,
+        secrets=await _secrets(cluster, sorted(names - {""})),
     )
-    return known, cluster.notes
 
 
 def _secrets_of(read: Iterable[Document]) -> Iterator[str]:

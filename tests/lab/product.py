@@ -14,6 +14,7 @@ import json
 import os
 import re
 import subprocess
+import sys
 import threading
 import time
 import urllib.error
@@ -386,6 +387,17 @@ class Product:
         finally:
             self.lab.apply(MANIFEST)
             self.judged()
+
+    def cli(self, *words: str, text: str = "") -> dict[str, Any]:
+        """The command of the checkout, against this cluster, as JSON; `text` is its standard input."""
+        environment = {**os.environ, "KUBECONFIG": str(self.lab.kubeconfig), "PYTHONPATH": str(REPOSITORY)}
+        command = [sys.executable, "-m", "metalbgp.cli", *words, "-o", "json"]
+        done = subprocess.run(
+            command, env=environment, input=text, capture_output=True, text=True, check=False, timeout=60
+        )
+        assert done.stdout, done.stderr
+        found: dict[str, Any] = json.loads(done.stdout)
+        return found
 
     def logs(self, pod: str, lines: int = -1, *, previous: bool = False) -> str:
         words = ["logs", "-n", SYSTEM, pod, f"--tail={lines}", *(["--previous"] if previous else [])]

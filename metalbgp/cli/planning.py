@@ -1,0 +1,223 @@
+"""What a change of objects would do, node by node, before it is applied. Pure.
+
+    planned(before, after) -> Plan            # two Worlds: as it stands, and with the files laid over it
+
+In:  configuration, claims, Services with their endpoints, Nodes, live speakers.
+Out: routes that come, go or change; L2 addresses that another node would answer for; sessions that would come
+     up, end or reset; Services that would lose or get an address.
+Elsewhere: it decides nothing itself. Addresses are allocate/ (judge.py), a Service's part plan/, a node's
+     part select/: what the controller and the speakers run.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from metalbgp.cli.judge import Judge
+from metalbgp.model import extended
+from metalbgp.model.addresses import family, parse
+from metalbgp.model.allocation import Allocation
+from metalbgp.model.configuration import Configuration, Peer, Source
+from metalbgp.model.routes import Attributes
+from metalbgp.model.selectors import any_matches
+from metalbgp.model.services import Endpoints, Node, Service
+from metalbgp.model.virtualips import HELD_PHASES, VirtualIP
+from metalbgp.plan.plan import plan, virtual_ip
+from metalbgp.plan.ranking import Claimant
+from metalbgp.plan.scene import Scene
+from metalbgp.select.merge import merge
+from metalbgp.select.select import NodeView
+
+# Fields of a peer whose change its session outlives (exabgp-conf/README.md).
+QUIET = frozenset(("name", "source", "node_selectors", "keepalive_time", "connect_time", "bfd_profile"))
+Key = tuple[str, str, str]  # node, peer, prefix
+
+
+class World(Struct, frozen=True):
+    configuration: Configuration
+    judge: Judge
+    services: Mapping[str, Service]  # ours, by namespace/name
+    endpoints: Mapping[str, Endpoints]
+    claims: tuple[VirtualIP, ...]
+    nodes: tuple[Node, ...]
+    live: frozenset[str]
+
+
+class RouteChange(Struct, frozen=True):
+    node: str
+    peer: str
+    prefix: str
+    what: str  # added, removed, changed
+    attributes: str = ""  # for people; of a change: before → after
+
+
+class OwnerChange(Struct, frozen=True):
+    address: str
+    before: str = ""  # node; "": nobody
+    after: str = ""
+
+
+class SessionChange(Struct, frozen=True):
+    node: str
+    peer: str
+    what: str  # added, removed, reset
+    fields: tuple[str, ...] = ()
+
+
+class ServiceChange(Struct, frozen=True):
+    service: str
+    lost: tuple[str, ...] = ()
+    gained: tuple[str, ...] = ()
+    why: str = ""
+
+
+class Plan(Struct, frozen=True):
+    routes: tuple[RouteChange, ...] = ()
+    owners: tuple[OwnerChange, ...] = ()
+    sessions: tuple[SessionChange, ...] = ()
+    services: tuple[ServiceChange, ...] = ()
+
+    @property
+    def harm(self) -> int:
+        """Addresses lost, routes removed, sessions ended or reset."""
+        return (
+            sum(bool(one.lost) for one in self.services)
+            + sum(one.what == "removed" for one in self.routes)
+            + sum(one.what != "added" for one in self.sessions)
+        )
+
+
+def planned(before: World, after: World) -> Plan:
+    given = dict(_given(before, after))
+    now, then = _announced(before, before.claims), _announced(after, tuple(_claims(before, after, given)))
+    return Plan(
+        routes=tuple(_routes(now[0], then[0])),
+        owners=tuple(_owners(now[1], then[1])),
+        sessions=tuple(_sessions(before, after)),
+        services=tuple(_services(before, after, given)),
+    )
+
+
+# ------------------------------------------------------------------ Services and their claims
+
+
+def _held(world: World, key: str) -> tuple[str, ...]:
+    found = [vip.address for vip in world.claims if key in vip.holders and vip.phase in HELD_PHASES]
+    return tuple(sorted(found, key=lambda address: (family(address), int(parse(address)))))
+
+
+def _given(before: World, after: World) -> Iterator[tuple[str, tuple[str, ...]]]:
+    """What each Service would have: those that hold something first, then who waits, the oldest first."""
+
+    def turn(service: Service) -> tuple[bool, str, str]:
+        return not _held(before, service.key), service.created, service.key
+
+    for service in sorted(after.services.values(), key=turn):
+        answer = after.judge.give(service)
+        yield service.key, answer.addresses if isinstance(answer, Allocation) else ()
+
+
+def _services(before: World, after: World, given: Mapping[str, tuple[str, ...]]) -> Iterator[ServiceChange]:
+    for key, has in sorted(given.items()):
+        held = _held(before, key)
+        lost, gained = set(held) - set(has), set(has) - set(held)
+        if lost or gained:
+            losses = after.judge.losses(after.services[key]) if lost else ()
+            why = next((one.why.explain() for one in losses if one.address in lost), "")
+            yield ServiceChange(key, tuple(sorted(lost)), tuple(sorted(gained)), why)
+
+
+def _claims(before: World, after: World, given: Mapping[str, tuple[str, ...]]) -> Iterator[VirtualIP]:
+    """Every VirtualIP as it would stand."""
+    configuration = after.configuration
+    scene = Scene(configuration, {node.name: node for node in after.nodes}, after.live)
+    known = {vip.address: vip for vip in before.claims}
+    holders: dict[str, list[Claimant]] = {}
+    for key, addresses in given.items():
+        for address in addresses:
+            pool = configuration.pool_of(address)
+            if pool is not None:
+                endpoints = after.endpoints.get(key, Endpoints())
+                holder = plan(after.services[key], endpoints, pool, configuration)
+                holders.setdefault(address, []).append(Claimant(key, holder, addresses[0]))
+    for address, claimants in holders.items():
+        home = configuration.pool_of(address)
+        if home is not None:
+            yield virtual_ip(address, home, claimants, scene, known.get(address))
+
+
+# ------------------------------------------------------------------ nodes
+
+
+def _announced(world: World, claims: Sequence[VirtualIP]) -> tuple[dict[Key, Attributes], dict[str, str]]:
+    """Routes and L2 owners of all nodes."""
+    routes: dict[Key, Attributes] = {}
+    owners: dict[str, str] = {}
+    for node in world.nodes:
+        view = NodeView(world.configuration, node)
+        # As if each had been written with this configuration, so that no node waits for another one.
+        whole = merge(view.select(replace(vip, configuration=0)) for vip in claims)
+        routes |= {(node.name, route.peer, route.prefix): route.attributes for route, _ in whole.routes}
+        owners |= {duty.address: node.name for duty in whole.duties}
+    return routes, owners
+
+
+def _routes(now: Mapping[Key, Attributes], then: Mapping[Key, Attributes]) -> Iterator[RouteChange]:
+    for key in sorted(now.keys() | then.keys(), key=_order):
+        before, after = now.get(key), then.get(key)
+        if before == after:
+            continue
+        if before is None and after is not None:
+            yield RouteChange(*key, "added", in_words(after))
+        elif after is None:
+            yield RouteChange(*key, "removed")
+        elif before is not None:
+            yield RouteChange(*key, "changed", f"{in_words(before)} → {in_words(after)}")
+
+
+def _order(key: Key) -> tuple[int, int, int, str, str]:
+    network, _, length = key[2].partition("/")
+    return family(network), int(parse(network)), int(length), key[0], key[1]
+
+
+def in_words(a: Attributes) -> str:
+    parts = [":".join(map(str, one)) for one in a.communities]
+    parts += ["large:" + ":".join(map(str, one)) for one in a.large_communities]
+    parts += map(extended.text, a.extended_communities)
+    parts += [] if a.local_preference is None else [f"localPref {a.local_preference}"]
+    parts += [] if a.med is None else [f"MED {a.med}"]
+    parts += [f"prepended {len(a.as_path)}"] if a.as_path else []
+    return " ".join(parts) or "no attributes"
+
+
+def _owners(now: Mapping[str, str], then: Mapping[str, str]) -> Iterator[OwnerChange]:
+    for address in sorted(now.keys() | then.keys(), key=lambda one: (family(one), int(parse(one)))):
+        if now.get(address) != then.get(address):
+            yield OwnerChange(address, now.get(address, ""), then.get(address, ""))
+
+
+def _sessions(before: World, after: World) -> Iterator[SessionChange]:
+    for node in sorted(after.nodes, key=lambda node: node.name):
+        now, then = _peers(before.configuration, node), _peers(after.configuration, node)
+        for address in sorted(now.keys() | then.keys()):
+            old, new = now.get(address), then.get(address)
+            if old is None and new is not None:
+                yield SessionChange(node.name, new.name, "added")
+            elif new is None and old is not None:
+                yield SessionChange(node.name, old.name, "removed")
+            elif old is not None and new is not None and (changed := tuple(_changed(old, new))):
+                yield SessionChange(node.name, new.name, "reset", changed)
+
+
+def _peers(configuration: Configuration, node: Node) -> dict[str, Peer]:
+    """By the session's address, which a renamed peer keeps."""
+    here = [one for one in configuration.peers if any_matches(one.node_selectors, node.labels)]
+    return {one.address or one.interface: one for one in reversed(here)}
+
+
+def _changed(old: Peer, new: Peer) -> Iterator[str]:
+    same = replace(old, source=Source()), replace(new, source=Source())
+    for field in old.__struct_fields__:
+        if field not in QUIET and getattr(same[0], field) != getattr(same[1], field):
+            yield field
