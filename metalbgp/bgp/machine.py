@@ -202,6 +202,8 @@ class Machine(Hearing):
                 continue
             if identity(session.neighbor) != identity(neighbor):
                 self._forget(peer, now)  # a new peer for ExaBGP: it starts with an empty table
+            elif session.neighbor != neighbor:
+                self._effects.append(SessionChanged(peer))  # its name, if nothing else
             session.neighbor = neighbor
 
     def _pump(self, now: float) -> list[Effect]:

@@ -56,6 +56,7 @@ class Router:
         self.v4, self.ours4 = f"10.90.{number}.1", f"10.90.{number}.2"
         self.v6, self.ours6 = f"fd90:{number}::1", f"fd90:{number}::2"
         self.asn = 65100 + number
+        self._peers: tuple[str, ...] = self.ours4, self.ours6
         self._process: subprocess.Popen[bytes] | None = None
         self._link()
         self.folder.mkdir()
@@ -74,32 +75,40 @@ class Router:
             run("ip", "-n", namespace, "link", "set", "lo", "up")
             run("ip", "-n", namespace, "link", "set", device, "up")
 
-    def start(self, *, remote_as: int = 65001, neighbor_lines: Iterable[str] = (), lines: str = "") -> None:
+    def start(
+        self,
+        *,
+        remote_as: int = 65001,
+        neighbor_lines: Iterable[str] = (),
+        lines: str = "",
+        peers: Iterable[str] | None = None,
+        port: int = 179,
+    ) -> None:
+        """`peers`: whom it knows, with remote_as and neighbor_lines; else our two addresses on its link."""
+        if peers is not None:
+            self._peers = tuple(peers)
         extra = "\n".join(f" neighbor {peer} {line}" for peer in self._peers for line in neighbor_lines)
+        known = "\n".join(f" neighbor {peer} remote-as {remote_as}" for peer in self._peers)
+        six = "\n".join(f"  neighbor {peer} activate" for peer in self._peers if ":" in peer)
         config = f"""router bgp {self.asn}
  bgp router-id {self.v4}
  no bgp ebgp-requires-policy
  no bgp network import-check
  timers bgp 3 9
- neighbor {self.ours4} remote-as {remote_as}
- neighbor {self.ours6} remote-as {remote_as}
+{known}
 {extra}
 {lines}
  address-family ipv6 unicast
-  neighbor {self.ours6} activate
+{six}
 """
         path = self.folder / "bgpd.conf"
         path.write_text(config)
         path.chmod(0o644)
         command = ["ip", "netns", "exec", self.namespace, str(BGPD), "-Z", "-f", str(path)]
         command += ["-i", str(self.folder / "bgpd.pid"), "--vty_socket", str(self.folder)]
-        command += ["-u", "frr", "-g", "frr", "--log", f"file:{self.folder / 'bgpd.log'}"]
+        command += ["-u", "frr", "-g", "frr", "-p", str(port), "--log", f"file:{self.folder / 'bgpd.log'}"]
         self._process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         wait_for((self.folder / "bgpd.vty").exists, "bgpd's socket")
-
-    @property
-    def _peers(self) -> tuple[str, str]:
-        return self.ours4, self.ours6
 
     def kill(self) -> None:
         if self._process is not None:
@@ -125,8 +134,8 @@ class Router:
     def stale(self) -> int:
         return self.vtysh("show ip bgp").count("\nS")
 
-    def session(self, family: int = 4) -> dict[str, Any]:
-        peer = self._peers[family == 6]
+    def session(self, family: int = 4, peer: str = "") -> dict[str, Any]:
+        peer = peer or (self.ours6 if family == 6 else self.ours4)
         found: dict[str, Any] = json.loads(self.vtysh(f"show bgp neighbors {peer} json"))[peer]
         return found
 

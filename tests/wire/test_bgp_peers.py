@@ -1,0 +1,173 @@
+"""BGPPeer field by field, as a user writes it, through the product's own code to a real FRR.
+
+Needs root, FRR and network namespaces. Timers are test_bgp_timers.py, routes test_bgp_attributes.py.
+"""
+
+import os
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from tests.wire.bgp_lab import BGPD, SPEAKER, Agent, Lab, Router, laboratory, run, wait_for
+from tests.wire.objects import Cluster, bgppeer
+
+pytestmark = pytest.mark.skipif(os.geteuid() != 0 or not BGPD.exists(), reason="needs root and FRR")
+
+NODE = ("10.90.0.2", "fd90::2")
+
+
+@pytest.fixture
+def lab() -> Iterator[Lab]:
+    with laboratory() as made:
+        yield made
+
+
+def started(lab: Lab) -> Agent:
+    lab.speaker.start()
+    return lab.speaker.agent()
+
+
+def spec(router: Router, **fields: Any) -> dict[str, Any]:
+    return {"myASN": 65001, "peerASN": router.asn, "peerAddress": router.v4, "holdTime": "9s"} | fields
+
+
+def test_of_two_peers_with_one_address_the_older_runs_and_a_rename_touches_no_session(lab: Lab) -> None:
+    router, other = lab.router(1), lab.router(2)
+    router.start()
+    other.start()
+    agent, cluster = started(lab), Cluster(*NODE)
+    old = bgppeer("tor", age=2, **spec(router))
+    new = bgppeer("tor-renamed", **spec(router))
+    beside = bgppeer("other", age=1, **spec(other))
+    agent.neighbors(*cluster.apply(old, beside))
+    agent.established(router.v4, other.v4)
+    agent.neighbors(*cluster.apply(old, new, beside))
+    assert (
+        list(cluster.invalid()) == ["tor-renamed"] and "BGPPeer tor too" in cluster.invalid()["tor-renamed"]
+    )
+    # The second half of a rename: the old object goes, and the new one has its session.
+    agent.neighbors(*cluster.apply(new, beside))
+    assert cluster.invalid() == {}
+    agent.until(lambda: agent.sessions[router.v4]["name"] == "tor-renamed", "the new name")
+    agent.want({(router.v4, "192.0.2.1/32"): {}, (other.v4, "192.0.2.1/32"): {}})
+    agent.settled({(router.v4, "192.0.2.1/32"): {}, (other.v4, "192.0.2.1/32"): {}})
+    for one in (router, other):
+        assert one.session()["connectionsEstablished"] == 1
+        assert one.session()["connectionsDropped"] == 0
+
+
+def test_kinds_of_sessions_side_by_side_on_one_node(lab: Lab) -> None:
+    """iBGP, 4-byte numbers, localASN, a port, a router ID, a source address, IPv6: as routers see it."""
+    ibgp, wide, local, port, source, six = (lab.router(n) for n in range(1, 7))
+    ibgp.asn = 65001
+    ibgp.start()
+    wide.asn = 4200000002
+    wide.start(remote_as=4200000001)
+    local.start(remote_as=64999)
+    port.start(port=1790)
+    run("ip", "-n", SPEAKER, "address", "add", "10.90.5.77/32", "dev", "v5")
+    source.start(peers=["10.90.5.77"])
+    six.start()
+    agent, cluster = started(lab), Cluster(*NODE)
+    agent.neighbors(
+        *cluster.apply(
+            bgppeer("ibgp", **spec(ibgp)),
+            bgppeer("wide", **spec(wide, myASN=4200000001)),
+            bgppeer("local", **spec(local, localASN=64999)),
+            bgppeer("port", **spec(port, peerPort=1790)),
+            bgppeer("source", **spec(source, sourceAddress="10.90.5.77", routerID="192.0.2.200")),
+            bgppeer("six", **spec(six, peerAddress=six.v6)),
+        )
+    )
+    assert not cluster.refused and not cluster.compiled.not_in_force
+    agent.established(ibgp.v4, wide.v4, local.v4, port.v4, source.v4, six.v6)
+    wants = {(peer, "192.0.2.1/32"): {} for peer in (ibgp.v4, wide.v4, local.v4, port.v4, source.v4)}
+    wants[six.v6, "2001:db8::1/128"] = {}
+    agent.want(wants)
+    agent.settled(wants)
+    lab.equal(wants)
+    assert ibgp.session()["nbrInternalLink"] is True
+    assert ibgp.path("192.0.2.1/32")["aspath"]["string"] == "Local"
+    assert wide.session()["remoteAs"] == 4200000001
+    assert wide.path("192.0.2.1/32")["aspath"]["string"] == "4200000001"
+    assert local.path("192.0.2.1/32")["aspath"]["string"] == "64999"  # and not 65001 as well
+    assert port.session()["portForeign"] != 1790 and port.session()["portLocal"] == 1790
+    seen = source.session(peer="10.90.5.77")
+    assert seen["remoteRouterId"] == "192.0.2.200"
+    assert source.path("192.0.2.1/32")["nexthops"][0]["ip"] == "10.90.5.77"
+    assert port.session()["remoteRouterId"] == "10.90.0.2"  # the node's own address, where nothing is said
+    assert six.path("2001:db8::1/128")["nexthops"][0]["ip"] == six.ours6
+
+
+def test_a_router_some_hops_away_from_the_nodes_loopback_address(lab: Lab) -> None:
+    near, far = lab.router(1), lab.router(2)
+    # node ─ near ─ far: the second router hangs behind the first, by a link of its own.
+    run("ip", "-n", far.namespace, "link", "delete", "v0")
+    run(
+        "ip",
+        "-n",
+        near.namespace,
+        "link",
+        "add",
+        "down0",
+        "type",
+        "veth",
+        "peer",
+        "up0",
+        "netns",
+        far.namespace,
+    )
+    for namespace, device, address in (
+        (near.namespace, "down0", "10.91.0.1/24"),
+        (far.namespace, "up0", "10.91.0.2/24"),
+    ):
+        run("ip", "-n", namespace, "address", "add", address, "dev", device)
+        run("ip", "-n", namespace, "link", "set", device, "up")
+    run("ip", "netns", "exec", near.namespace, "sysctl", "-qw", "net.ipv4.ip_forward=1")
+    run("ip", "-n", SPEAKER, "address", "add", "10.92.0.9/32", "dev", "lo")
+    run("ip", "-n", SPEAKER, "route", "add", "10.91.0.0/24", "via", near.v4)
+    run("ip", "-n", near.namespace, "route", "add", "10.92.0.9/32", "via", near.ours4)
+    run("ip", "-n", far.namespace, "route", "add", "default", "via", "10.91.0.1")
+    far.start(peers=["10.92.0.9"], neighbor_lines=["ebgp-multihop 3"])
+    agent, cluster = started(lab), Cluster(*NODE)
+    multihop = spec(far, peerAddress="10.91.0.2", ebgpMultiHop=True, sourceAddress="10.92.0.9")
+    agent.neighbors(*cluster.apply(bgppeer("far", **multihop)))
+    agent.established("10.91.0.2")
+    agent.want({("10.91.0.2", "192.0.2.1/32"): {}})
+    agent.settled({("10.91.0.2", "192.0.2.1/32"): {}})
+    wait_for(far.table, "the route")
+    assert far.path("192.0.2.1/32")["nexthops"][0]["ip"] == "10.92.0.9"
+
+
+def test_a_password_changes_at_run_time_and_a_missing_one_is_never_an_empty_one(lab: Lab) -> None:
+    secret, plain = lab.router(1), lab.router(2)
+    secret.start(neighbor_lines=["password first"])
+    plain.start()
+    agent, cluster = started(lab), Cluster(*NODE)
+    peers = (
+        bgppeer("secret", passwordSecret={"name": "tor"}, **spec(secret)),
+        bgppeer("plain", **spec(plain)),
+    )
+    agent.neighbors(*cluster.apply(*peers))
+    agent.established(plain.v4)
+    # No Secret: no session is tried, and the reason names it.
+    assert [(one.peer.name, "Secret" in one.why) for one in cluster.refused] == [("secret", True)]
+    assert secret.v4 not in agent.sessions
+    cluster.secret("secret", "first")
+    agent.neighbors(*cluster.messages())
+    agent.established(plain.v4, secret.v4)
+    # The router's password first, then the Secret: the session is down between the two, and only that one.
+    commands = ("configure terminal", f"router bgp {secret.asn}", f"neighbor {secret.ours4} password second")
+    secret.vtysh(*commands)
+    cluster.secret("secret", "second")
+    agent.neighbors(*cluster.messages())
+    wait_for(lambda: secret.session()["bgpState"] == "Established", "the session with the new password", 40)
+    agent.until(lambda: agent.sessions[secret.v4]["state"] == "Established", "our side of it")
+    cluster.secret("secret", None)
+    agent.neighbors(*cluster.messages())
+    agent.until(lambda: agent.sessions[secret.v4]["state"] == "Removed", "the end of it")
+    wait_for(lambda: secret.session()["bgpState"] != "Established", "the router's side of it")
+    assert [one.peer.name for one in cluster.refused] == ["secret"]
+    assert plain.session()["connectionsEstablished"] == 1 and plain.session()["connectionsDropped"] == 0
+    assert "md5" not in (lab.speaker.run / "exabgp.conf").read_text()
