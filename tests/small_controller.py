@@ -16,7 +16,7 @@ from metalbgp.model.addresses import family
 from metalbgp.model.configuration import Configuration
 from metalbgp.model.services import Service
 from metalbgp.model.virtualips import VirtualIP
-from metalbgp.plan.plan import plan, virtual_ip
+from metalbgp.plan.plan import given_by, plan, virtual_ip
 from metalbgp.plan.ranking import Claimant
 from metalbgp.plan.scene import Scene
 
@@ -63,7 +63,7 @@ class SmallController:
             assert one is not None
             reserved = request_of(one, (), self.inventory.configuration.reservations).reserved
             assert self.taken.conflict(address, use_of(one), reserved) is None
-            touched |= self.write(self.desired(address, self.inventory.claims.get(address), one))
+            touched |= self.write(self.desired(address, self.inventory.claims.get(address), one, answer))
         return touched
 
     def ask(self, one: Service) -> Allocation | Refusal:
@@ -75,13 +75,21 @@ class SmallController:
             self.inventory.namespaces,
         )
 
-    def desired(self, address: str, known: VirtualIP | None, joining: Service | None = None) -> VirtualIP:
+    def desired(
+        self,
+        address: str,
+        known: VirtualIP | None,
+        joining: Service | None = None,
+        answer: Allocation | Refusal | None = None,
+    ) -> VirtualIP:
         home = self.inventory.configuration.pool_of(address)
         assert home is not None
         holders = dict(known.holders) if known else {}
         if joining is not None:
             endpoints = self.inventory.endpoints(joining.key)
-            holders[joining.key] = plan(joining, endpoints, home, self.inventory.configuration)
+            mine = plan(joining, endpoints, home, self.inventory.configuration)
+            why = given_by(joining, address, answer.why, known) if isinstance(answer, Allocation) else ""
+            holders[joining.key] = replace(mine, why=why)
         claimants = [Claimant(key, holder, self.first(key, address)) for key, holder in holders.items()]
         return virtual_ip(address, home, claimants, self.scene, known)
 

@@ -43,6 +43,9 @@ def command(setup: Setup, /, service: str, no_wire: bool, **given: Any) -> None:
     async def answer(look: Look) -> Answer:
         if address := explain_address.address_of(service):
             return await explain_address.answer(look, address)
+        if explain_address.network_of(service):
+            more = "metalbgp pools --addresses lists every address that is not free"
+            raise Usage(f"{service} is a network: name one address of it; {more}")
         return await _answer(look, service, wire=not no_wire)
 
     run(setup, given, answer)

@@ -17,7 +17,7 @@ from metalbgp.cli.judge import Judge
 from metalbgp.cli.options import Look
 from metalbgp.cli.pools import given_to
 from metalbgp.cli.render import Answer, listed
-from metalbgp.model.addresses import AddressError, canonical, trimmed
+from metalbgp.model.addresses import AddressError, address_of_claim, canonical, trimmed
 from metalbgp.model.configuration import Configuration, Pool
 from metalbgp.model.reasons import AddressNotInPool, NoAddress
 from metalbgp.model.services import Node
@@ -40,17 +40,29 @@ class AddressExplanation(Struct, frozen=True):
     reservation: str = ""
     reserved_for: str = ""
     refused: NoAddress | None = None  # why a Service that nothing connects with it cannot have it
-    bgp_nodes: tuple[str, ...] = ()
+    bgp_nodes: tuple[str, ...] | None = ()  # None, here and below: not allowed to read Nodes
+    peers: tuple[str, ...] = ()  # that at least one of these nodes announces it to
     l2_owner: str = ""
     asking: str = ""  # node that asks its segment, in phase probing
 
 
 def address_of(text: str) -> str:
-    """The canonical spelling; "" when it is no address (a Service may be called almost anything else)."""
-    try:
-        return canonical(trimmed(text))
-    except AddressError:
-        return ""
+    """The canonical spelling; "" when it is no address (a Service may be called almost anything else).
+
+    Also 10.0.0.1/32, as routers show it, and the name of its VirtualIP, as `kubectl get vips` does."""
+    text = trimmed(text)
+    for read in (canonical, address_of_claim):
+        try:
+            return read(text.removesuffix("/128" if ":" in text else "/32"))
+        except AddressError:
+            continue
+    return ""
+
+
+def network_of(text: str) -> bool:
+    """A prefix of many addresses: there is nothing to say of all of them at once."""
+    address, slash, length = trimmed(text).partition("/")
+    return bool(slash) and length.isdigit() and address_of(address) != ""
 
 
 async def answer(look: Look, address: str) -> Answer:
@@ -71,7 +83,7 @@ async def answer(look: Look, address: str) -> Answer:
         nodes or (),
         networks=networks,
     )
-    found = explained(address, claims, configuration, decider, nodes or ())
+    found = explained(address, claims, configuration, decider, nodes)
     pool = configuration.pool_of(address)
     nobodys = found.refused is not None and not found.phase and not found.reservation
     return Answer(
@@ -89,12 +101,14 @@ def explained(
     claims: Sequence[VirtualIP],
     configuration: Configuration,
     decider: Judge,
-    nodes: Sequence[Node],
+    nodes: Sequence[Node] | None,
 ) -> AddressExplanation:
     pool, reservation = configuration.pool_of(address), configuration.reservation_of(address)
     vip = next((one for one in claims if one.address == address), None)
     mine = vip is not None and vip.installation == configuration.installation
-    plans = {node.name: NodeView(configuration, node).select(vip) for node in nodes} if vip and mine else {}
+    plans = (
+        {node.name: NodeView(configuration, node).select(vip) for node in nodes or ()} if vip and mine else {}
+    )
     return AddressExplanation(
         address=address,
         pool=pool.name if pool else "",
@@ -107,7 +121,10 @@ def explained(
         reservation=reservation.name if reservation else "",
         reserved_for=reservation.whose() if reservation else "",
         refused=decider.barred(address),
-        bgp_nodes=tuple(sorted(name for name, plan in plans.items() if plan.routes)),
+        bgp_nodes=None
+        if nodes is None
+        else tuple(sorted(name for name, plan in plans.items() if plan.routes)),
+        peers=tuple(sorted({route.peer for plan in plans.values() for route, _ in plan.routes})),
         l2_owner=next((name for name, plan in sorted(plans.items()) if plan.duties), ""),
         asking=next((name for name, plan in sorted(plans.items()) if plan.probes), ""),
     )
@@ -132,10 +149,10 @@ def lines(found: AddressExplanation, pool: Pool | None, now: datetime) -> Iterat
         yield _labelled("refused", found.refused.explain())
         if found.refused.remedy():
             yield _labelled("remedy", found.refused.remedy())
-    if found.phase == "bound":
-        yield _labelled("BGP", f"{listed(found.bgp_nodes, 6)} announce it" if found.bgp_nodes else "no node")
+    if found.phase == "bound" and found.bgp_nodes is not None:
+        yield _labelled("BGP", _announced(found.bgp_nodes, found.peers) if found.bgp_nodes else "no node")
         yield _labelled("L2", f"{found.l2_owner} answers" if found.l2_owner else "no node")
-    if found.phase == "probing":
+    if found.phase == "probing" and found.bgp_nodes is not None:
         who = f"{found.asking} asks" if found.asking else "no node can ask"
         yield _labelled("L2", f"{who} the segment whether anybody has it")
     for service in found.services[:3]:
@@ -154,6 +171,10 @@ def _state(found: AddressExplanation) -> str:
     if isinstance(found.refused, AddressNotInPool):
         return "is in no pool"
     return "is free" if found.refused is None else "is given to nobody"
+
+
+def _announced(nodes: Sequence[str], peers: Sequence[str]) -> str:
+    return f"{listed(nodes, 6)} {'announces' if len(nodes) == 1 else 'announce'} it to {listed(peers, 6)}"
 
 
 def _labelled(label: str, words: str) -> str:

@@ -50,6 +50,7 @@ class _Holder(Struct, gc=False, rename="camel", omit_defaults=True):
     ports: tuple[str, ...] = ()
     address_id: str = ""
     wishes: _Wishes = _Wishes()
+    why: str = ""
 
 
 class _Spec(Struct, gc=False, rename="camel", omit_defaults=True):
@@ -128,6 +129,7 @@ def _holder(raw: _Holder) -> Holder:
         ports=tuple(_port(port) for port in raw.ports),
         address_id=raw.address_id,
         wishes=_wishes(raw.wishes),
+        why=raw.why,
     )
 
 
@@ -204,6 +206,7 @@ def _raw_holder(one: Holder) -> _Holder:
             local_preference=one.wishes.local_preference,
             blackhole=one.wishes.blackhole,
         ),
+        why=one.why,
     )
 
 

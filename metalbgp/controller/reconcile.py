@@ -34,7 +34,7 @@ from metalbgp.model.names import ADDRESS_ALLOCATED
 from metalbgp.model.reasons import AddressAnswers, ClaimTooLarge, Kept, NoAddress, WhyAddress
 from metalbgp.model.services import Condition, Service
 from metalbgp.model.virtualips import HELD_PHASES, Phase, VirtualIP
-from metalbgp.plan.plan import plan
+from metalbgp.plan.plan import given_by, plan
 
 LARGEST = 256 << 10  # bytes of a VirtualIP (contracts.md)
 ANSWERS = 600.0  # seconds before an address that a stranger had is asked for again
@@ -357,7 +357,8 @@ class Reconciler:
         ):  # a new configuration came while we waited for an answer
             raise Conflict(f"IPAddressPool {answer.pool}", "it went while its address was claimed")
         holders = {} if known is None or known.phase not in HELD_PHASES else dict(known.holders)
-        holders[service.key] = plan(service, inventory.endpoints(service.key), pool, inventory.configuration)
+        mine = plan(service, inventory.endpoints(service.key), pool, inventory.configuration)
+        holders[service.key] = structs.replace(mine, why=given_by(service, address, answer.why, known))
         phase = self._phase(service, address, pool, known)
         first = {service.key: answer.addresses[0]}
         wanted = self._addresses.planned(address, pool, holders, known, first, phase=phase)

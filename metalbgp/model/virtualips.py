@@ -41,6 +41,7 @@ class Holder(Struct, frozen=True, gc=False):
     address_id: str = (
         ""  # annotation metalbgp.io/address-id; remembered when the address waits for its return
     )
+    why: str = ""  # in words, what gave it the address when it was claimed; "": nobody wrote it down
 
 
 class VirtualIP(Struct, frozen=True, gc=False):

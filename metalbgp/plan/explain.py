@@ -67,6 +67,7 @@ class Claim(Struct, frozen=True):
     address: str
     phase: str
     since: str
+    why: str = ""  # what gave it, as it was written down then
 
 
 class Explanation(Struct, frozen=True):
@@ -129,7 +130,7 @@ def explain(
         ignored=tuple(_ignored(service, mine, scene)),
         coming=tuple(one for one in granted.addresses if one not in addresses) if granted else (),
         refused=result.reason if isinstance(result, Refusal) else None,
-        claims=tuple(Claim(vip.address, vip.phase, vip.since) for vip in mine),
+        claims=tuple(_claim(service.key, vip) for vip in mine),
         endpoints=endpoints,
         policy=service.external_traffic_policy,
         bgp=tuple(part for vip in mine for part in _bgp(service.key, vip, views, scene)),
@@ -146,6 +147,10 @@ def _ignored(service: Service, mine: Sequence[VirtualIP], scene: Scene) -> Itera
         if one.name in names and more:
             reason = ServiceMayNot(advertisement=one.name, wishes=more)
             yield f"{reason.explain()} ({reason.remedy()})"
+
+
+def _claim(service: str, vip: VirtualIP) -> Claim:
+    return Claim(vip.address, vip.phase, vip.since, vip.holders[service].why)
 
 
 def _asked(service: Service) -> str:

@@ -9,11 +9,12 @@ from collections.abc import Callable, Iterator
 
 from metalbgp.model.addresses import Range, from_int
 from metalbgp.model.configuration import Pool
-from metalbgp.model.reasons import FirstFree, Reason, Reserved, Returned, WhyAddress
+from metalbgp.model.reasons import Reason
 from metalbgp.model.services import Endpoints
 from metalbgp.plan.explain import Announcement, Explanation, Line, Ownership
 
 WIDTH = 12  # of the labels
+NOT_WRITTEN = "kept: it already had it when this began to be written down"
 Wire = Callable[[str, str, str], str]  # node, peer, prefix → "confirmed on the wire 12m ago"
 
 
@@ -33,7 +34,9 @@ def lines(
             first, each = found.refused.explain(), []
         screen += [*_labelled("refused", first), *(f"{'':{WIDTH + 4}}{words}" for words in each)]
     if found.pool is not None:
-        screen += _labelled("pool", f"{pool_text(found.pool)}{_why(found.why)}")
+        screen += _labelled("pool", pool_text(found.pool))
+    for words in _given(found):
+        screen += _labelled("given", words)
     for claim in found.claims:
         screen += _labelled("claim", f"VirtualIP {claim.address}, {claim.phase} {ago(claim.since)}".rstrip())
     if found.coming:
@@ -55,17 +58,15 @@ def lines(
     return screen
 
 
-def _why(why: WhyAddress | None) -> str:
-    """How the address was found, where the lines above and below do not say it."""
-    match why:
-        case FirstFree():
-            return ": first free address"
-        case Reserved(reservation=name):
-            return f": reserved for it by AddressReservation {name}"
-        case Returned(kept_for=whose):
-            return f": kept for the return of {whose}"
-        case _:
-            return ""
+def _given(found: Explanation) -> Iterator[str]:
+    """What gave it the addresses that it has: allocate(), asked again, only says that it keeps them."""
+    said = {claim.why for claim in found.claims}
+    if not said:
+        yield from [found.why.explain()] if found.why is not None else []
+    elif len(said) == 1:
+        yield found.claims[0].why or NOT_WRITTEN
+    else:
+        yield from (f"{claim.why or NOT_WRITTEN}: {claim.address}" for claim in found.claims)
 
 
 def pool_text(pool: Pool) -> str:

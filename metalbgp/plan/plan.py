@@ -1,7 +1,8 @@
 """What shall be announced for one Service: which advertisements match it, with which endpoints.
 
 In:  a Service with its addresses' pool, its Endpoints, the Configuration.
-Out: the Holder that is written into each of its VirtualIPs, and the VirtualIP as it shall stand.
+Out: the Holder that is written into each of its VirtualIPs, and the VirtualIP as it shall stand;
+     in words what gave it the address.
 Elsewhere: the same for one node is select/; the order of L2 candidates is ranking.py; words are explain.py.
 """
 
@@ -10,6 +11,7 @@ from collections.abc import Sequence
 from msgspec.structs import replace
 
 from metalbgp.model.configuration import Configuration, L2Advertisement, Pool
+from metalbgp.model.reasons import Kept, WhyAddress
 from metalbgp.model.selectors import any_matches
 from metalbgp.model.services import Endpoints, Service
 from metalbgp.model.virtualips import Holder, Phase, VirtualIP
@@ -64,6 +66,18 @@ def _matching_l2(service: Service, pool: Pool, configuration: Configuration) -> 
         for one in configuration.l2_advertisements
         if pool.name in one.pools and any_matches(one.service_selectors, service.labels)
     ]
+
+
+def given_by(service: Service, address: str, why: WhyAddress, known: VirtualIP | None) -> str:
+    """What gave it the address, in the words of Holder.why: written once, when it is claimed."""
+    before = known.holders.get(service.key) if known is not None else None
+    if before is not None:
+        return before.why if before.uid == service.uid else "the Service of this name before it had it"
+    if not isinstance(why, Kept):
+        return why.explain()
+    if address in why.held:
+        return "it had it already, before this VirtualIP was made"
+    return f"chosen beside {', '.join(why.held)}"
 
 
 def virtual_ip(

@@ -179,7 +179,7 @@ class Controller(SmallController, RuleBasedStateMachine):
             assert wanted == held[one.key], (one.key, answer)
             for address in wanted:
                 known = self.inventory.claims[address]
-                assert self.desired(address, known, one) == known, (one.key, address)
+                assert self.desired(address, known, one, answer) == known, (one.key, address)
         assert set(self.inventory.claims) == {address for mine in held.values() for address in mine}
 
 

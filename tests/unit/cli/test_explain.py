@@ -4,7 +4,7 @@ import pytest
 from msgspec import json
 
 from metalbgp.cli import wire
-from tests.unit.cli.world import EXCLUDE, World, claim, down, journal, node, service, session
+from tests.unit.cli.world import EXCLUDE, GIVEN, World, claim, down, journal, node, service, session
 
 
 def test_an_address_with_every_node_and_peer_and_what_the_wire_says() -> None:
@@ -16,6 +16,7 @@ def test_an_address_with_every_node_and_peer_and_what_the_wire_says() -> None:
         "web/nginx has 10.252.252.100",
         "  asked for   pool production (annotation metallb.universe.tf/address-pool)",
         "  pool        production 10.252.252.100/30 (real range .100 – .103)",
+        f"  given       {GIVEN}",
         "  claim       VirtualIP 10.252.252.100, bound 12m ago",
         "  endpoints   3 serving of 3 (n1, n2, n2), policy Cluster: any node may announce",
         "  BGP         advertisement external → 10.252.252.100/32",
@@ -28,6 +29,28 @@ def test_an_address_with_every_node_and_peer_and_what_the_wire_says() -> None:
         "  L2          no: no L2Advertisement selects pool production for this Service",
     ]
     assert result.exit_code == 0
+
+
+def test_what_gave_it_stands_in_the_claim_and_where_nothing_stands_that_is_said() -> None:
+    """allocate(), asked again, would say no more than that it keeps what it has."""
+    world = World()
+    asked = {"metallb.io/loadBalancerIPs": "10.252.252.100"}  # meanwhile it asks otherwise
+    world.objects["services"] = [service("web/nginx", annotations=asked)]
+    assert f"  given       {GIVEN}" in world.run("explain", "nginx").stdout.splitlines()
+    world.objects["virtualips"] = [claim("10.252.252.100", "web/nginx", holder={"why": ""})]
+    unknown = "  given       kept: it already had it when this began to be written down"
+    assert unknown in world.run("explain", "nginx").stdout.splitlines()
+
+
+def test_two_addresses_that_came_in_two_ways_say_so_each_for_itself() -> None:
+    world = World()
+    beside = "chosen beside 10.252.252.100"
+    world.objects["virtualips"].append(claim("fd00::1", "web/nginx", holder={"why": beside}))
+    lines = world.run("explain", "nginx").stdout.splitlines()
+    assert [line for line in lines if line.startswith("  given")] == [
+        f"  given       {GIVEN}: 10.252.252.100",
+        f"  given       {beside}: fd00::1",
+    ]
 
 
 def test_a_refusal_with_its_remedy() -> None:

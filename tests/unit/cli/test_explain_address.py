@@ -8,7 +8,8 @@ from msgspec.structs import replace
 
 from metalbgp.config import compiled
 from metalbgp.model.configuration import Reservation
-from tests.unit.cli.world import CONFIGURATION, SYSTEM, World, claim
+from tests.unit.cli.world import CONFIGURATION, SYSTEM, World, claim, node
+from tests.values import block
 
 PROMISE = Reservation(name="dns", addresses=("10.252.252.103",), namespace="web", service="dns")
 
@@ -34,7 +35,7 @@ def test_an_address_in_use_names_its_services_and_its_nodes() -> None:
         "10.252.252.100 is held by web/nginx",
         POOL,
         "  claim       VirtualIP 10.252.252.100, bound 12m ago",
-        "  BGP         n1, n2, n3 announce it",
+        "  BGP         n1, n2, n3 announce it to tor-a, tor-b",
         "  L2          no node",
         "  more        metalbgp explain web/nginx",
     ]
@@ -76,9 +77,52 @@ def test_another_installation_is_named() -> None:
     assert "  claim       installation edge has it" in said("10.252.252.101", other)
 
 
-@pytest.mark.parametrize("text", ["FD00::0001", " fd00::1", "fd00:0:0::1"])
+@pytest.mark.parametrize(
+    "text",
+    ["FD00::0001", " fd00::1", "fd00:0:0::1", "fd00::1/128", "fd00-0000-0000-0000-0000-0000-0000-0001"],
+)
 def test_any_spelling_of_an_address_is_that_address(text: str) -> None:
     assert said(text)[0] == "fd00::1 is free"
+
+
+def test_an_ipv4_address_as_a_router_shows_it_and_a_network_that_is_none() -> None:
+    assert said("10.252.252.101/32")[0] == "10.252.252.101 is free"
+    result = world().run("explain", "10.252.252.0/24")
+    assert result.exit_code == 2
+    assert result.stderr == (
+        "metalbgp: 10.252.252.0/24 is a network: name one address of it; "
+        "metalbgp pools --addresses lists every address that is not free\n"
+    )
+
+
+def test_one_node_to_one_peer() -> None:
+    found = world()
+    found.objects["nodes"] = [node("n1")]
+    found.configure(replace(CONFIGURATION, peers=CONFIGURATION.peers[:1]))
+    assert (
+        "  BGP         n1 announces it to tor-a" in found.run("explain", "10.252.252.100").stdout.splitlines()
+    )
+
+
+def test_who_may_not_read_nodes_is_told_so_and_nothing_false_about_them() -> None:
+    found = world()
+    found.forbidden = {"nodes"}
+    result = found.run("explain", "10.252.252.100")
+    assert "no node" not in result.stdout
+    assert result.stdout.splitlines()[0] == "10.252.252.100 is held by web/nginx"
+    assert result.stderr == "note: not allowed to read nodes; ask for ClusterRole metalbgp-viewer\n"
+
+
+def test_an_address_that_its_pool_avoids_says_so() -> None:
+    found = world()
+    avoiding = replace(
+        CONFIGURATION.pools[1], ranges=(block("10.252.251.0-10.252.251.255"),), avoid_buggy_ips=True
+    )
+    found.configure(replace(CONFIGURATION, pools=(avoiding,)))
+    result = found.run("explain", "10.252.251.255")
+    assert result.exit_code == 1
+    assert result.stdout.splitlines()[0] == "10.252.251.255 is given to nobody"
+    assert "avoidBuggyIPs" in result.stdout
 
 
 def test_as_json_it_is_a_value_of_its_own() -> None:

@@ -88,8 +88,11 @@ def endpoints(key: str, *nodes: str, ready: bool = True) -> dict[str, Any]:
     }
 
 
+GIVEN = "first free address of pool production (annotation metallb.universe.tf/address-pool)"
+
+
 def claim(address: str, key: str, **fields: Any) -> dict[str, Any]:
-    holder = {"uid": f"uid-{key}", "bgp": ("external",), "serving": True, "ports": ("TCP/80",)}
+    holder = {"uid": f"uid-{key}", "bgp": ("external",), "serving": True, "ports": ("TCP/80",), "why": GIVEN}
     holder |= fields.pop("holder", {})
     vip = VirtualIP(
         address=address,
