@@ -14,6 +14,7 @@ from metalbgp.model.report import ProbeReport
 from metalbgp.model.virtualips import VirtualIP
 
 PATIENCE = 30.0  # seconds for a node to answer; an address that nobody can ask for must not wait for ever
+GRACE = 3.0  # seconds for an L2Advertisement that was applied together with the Service
 
 
 class Free(Struct, frozen=True):
@@ -63,11 +64,12 @@ class Probes:
                 return AddressAnswers(address=vip.address, mac=one.mac, node=node, interface=one.interface)
         if any(one.done and not one.failed for _, one in found):
             return Free()
-        if not any(holder.l2 for holder in vip.holders.values()):
-            return Unasked("no L2Advertisement announces it, so no node has to do with its segment")
-        left = since + PATIENCE - now
+        segment = any(holder.l2 for holder in vip.holders.values())
+        left = since + (PATIENCE if segment else GRACE) - now
         if left > 0:
             return Asking(left)
+        if not segment:
+            return Unasked("no L2Advertisement announces it, so no node has to do with its segment")
         failed = "; ".join(f"{node}: {one.failed}" for node, one in sorted(found) if one.failed)
         nobody = "no node that may answer for it has a speaker that is ready"
         return Unasked(failed or (nobody if not vip.candidates else f"{vip.candidates[0]} did not say"))

@@ -185,7 +185,19 @@ async def test_a_moving_service_keeps_its_address_until_the_next_is_known_to_be_
     await until(it.claims, lambda claims: claims == {"198.51.100.3": "bound"})
 
 
-async def test_where_no_node_can_ask_the_address_is_used_at_once(it: World) -> None:
+async def test_an_l2_advertisement_that_comes_a_little_after_the_service_is_in_time(
+    it: World, speaker: Speaker
+) -> None:
+    await it.delete(L2_ADVERTISEMENTS, "segment", SYSTEM)
+    await asking(it, "198.51.100.0/30")
+    await it.service("web")
+    await until(it.claims, lambda claims: claims == {"198.51.100.0": "probing"})
+    await it.apply(L2_ADVERTISEMENTS, {"metadata": {"name": "segment"}, "spec": {}}, SYSTEM)
+    await speaker.says("198.51.100.0", mac=MAC)
+    await it.hears("web", "AddressInUse", MAC)
+
+
+async def test_where_no_node_can_ask_the_address_is_used_all_the_same(it: World) -> None:
     await asking(it, "198.51.100.0/30")
     await it.service("web")
     await it.has("web", "198.51.100.0")

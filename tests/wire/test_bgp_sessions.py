@@ -150,7 +150,7 @@ def test_a_reload_takes_effect_also_with_unsent_routes_and_a_peer_that_cannot_be
         return str(agent.sessions.get("10.91.0.1", {}).get("last_error", ""))
 
     assert agent.routes["10.91.0.1", "192.0.2.1/32"] == "waiting"
-    agent.until(lambda: "no connection" in reason(), "the reason", 20)
+    agent.until(lambda: "no answer from 10.91.0.1" in reason(), "the reason", 20)
 
 
 def test_a_poisonous_peer_is_refused_before_the_file_and_the_others_go_on(lab: Lab) -> None:
