@@ -1,4 +1,4 @@
-"""Starts ExaBGP 5.0.15 with seven mends, each small and for a fault that was measured. No other version.
+"""Starts ExaBGP 5.0.15 with eight mends, each small and for a fault that was measured. No other version.
 
 In:  argv as for `exabgp` (`launch.py FILE`, `launch.py validate FILE`); environment variables exabgp.*.
 Out: ExaBGP itself, in this process.
@@ -117,6 +117,55 @@ def a_lost_helper_ends_no_session() -> None:
     Processes.write = write
 
 
+def the_router_closes_first() -> None:
+    """A session begins anew only when the router has closed its end of the last one, or 1 s has passed.
+
+    ExaBGP connects again within milliseconds of its Cease. A router that takes the new connection before it
+    has read the Cease may lose both: FRR forgets a dynamic neighbor and keeps answering on its connection,
+    so that all is well to us, and the router has no route.
+    """
+    import socket
+
+    from exabgp.reactor.peer import ACTION, Peer
+
+    closing: dict[str, tuple[socket.socket, float]] = {}  # router → our end, half closed, and until when
+    original_close, original_run = Peer._close, Peer.run
+
+    def close(self: Any, *words: Any, **options: Any) -> None:
+        connection = self.proto.connection if self.proto else None
+        end = connection.io if connection is not None else None
+        if end is not None and self.fsm == self.fsm.ESTABLISHED:
+            try:
+                end.shutdown(socket.SHUT_WR)
+            except OSError:
+                pass  # the router was faster
+            else:
+                connection.io = None
+                closing[str(self.neighbor["peer-address"])] = end, time.monotonic() + 1
+        original_close(self, *words, **options)
+
+    def closed(end: socket.socket) -> bool:
+        try:
+            while end.recv(4096):
+                pass  # it was still sending
+        except BlockingIOError:
+            return False
+        except OSError:
+            pass
+        return True
+
+    def run(self: Any) -> Any:
+        for router, (end, limit) in tuple(closing.items()):
+            if closed(end) or time.monotonic() > limit:
+                del closing[router]
+                end.close()
+        if self._restart and not self.generator and str(self.neighbor["peer-address"]) in closing:
+            return ACTION.LATER
+        return original_run(self)
+
+    Peer._close, Peer.run = close, run
+
+
 def timers_are_the_peers_own() -> None:
     """ExaBGP's file has no words for two timers of a peer, so they stand in its description.
 
@@ -175,6 +224,7 @@ def mend() -> None:
     flush_is_not_a_refresh()
     reload_keeps_the_local_address()
     a_lost_helper_ends_no_session()
+    the_router_closes_first()
     timers_are_the_peers_own()
 
 

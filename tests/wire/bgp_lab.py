@@ -116,6 +116,13 @@ class Router:
             self._process.wait(10)
             (self.folder / "bgpd.vty").unlink(missing_ok=True)
 
+    def pause(self) -> None:
+        """bgpd is busy with something else, and its kernel is not."""
+        os.kill(int((self.folder / "bgpd.pid").read_text()), signal.SIGSTOP)
+
+    def go_on(self) -> None:
+        os.kill(int((self.folder / "bgpd.pid").read_text()), signal.SIGCONT)
+
     def vtysh(self, *commands: str) -> str:
         words = [word for command in commands for word in ("-c", command)]
         return run("ip", "netns", "exec", self.namespace, "vtysh", "--vty_socket", str(self.folder), *words)

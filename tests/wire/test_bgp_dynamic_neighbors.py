@@ -1,0 +1,71 @@
+"""A router that takes neighbours from a range, and a session that we begin anew: neither end may be fooled."""
+
+import os
+import select
+from collections.abc import Iterator
+
+import pytest
+
+from tests.wire.bgp_lab import BGPD, Lab, Router, laboratory, run
+
+pytestmark = pytest.mark.skipif(os.geteuid() != 0 or not BGPD.exists(), reason="needs root and FRR")
+
+RANGE = """ neighbor nodes peer-group
+ neighbor nodes remote-as 65001
+ bgp listen range 10.90.1.0/24 peer-group nodes
+"""
+
+
+@pytest.fixture
+def lab() -> Iterator[Lab]:
+    with laboratory() as made:
+        yield made
+
+
+def connections(router: Router) -> int:
+    """Those that the router's kernel has accepted, also while bgpd looks away."""
+    words = ("ss", "-Htn", "state", "established", "sport", "=", ":179")
+    return len(run("ip", "netns", "exec", router.namespace, *words).splitlines())
+
+
+def test_a_session_begun_anew_is_never_one_that_the_router_has_forgotten(lab: Lab) -> None:
+    """FRR drops a dynamic neighbor whose next connection comes before it has closed the last one.
+
+    The kernel's connection stays, and keepalives with it: to us it is a session, to the router nothing.
+    """
+    router = lab.router(1)
+    router.start(peers=(), lines=RANGE)
+    lab.speaker.start()
+    agent = lab.speaker.agent()
+    wants = {(router.v4, "192.0.2.1/32"): {}}
+    agent.want(wants)
+    agent.neighbors(router.neighbor())
+    agent.established(router.v4)
+    lab.equal(wants)
+    for turn in range(4):
+        router.pause()
+        try:
+            agent.neighbors(router.neighbor(hold_time=20 + turn))
+            agent.until(lambda: agent.sessions[router.v4]["state"] == "Connect", "the Cease is sent")
+            for _ in range(20):  # by then the mend has half of its second left; without it, it knocks at once
+                assert connections(router) == 0
+                select.select([], [], [], 0.02)
+        finally:
+            router.go_on()
+        agent.established(router.v4)
+        lab.equal(wants)
+
+
+def test_a_router_that_never_closes_is_dialled_again_all_the_same(lab: Lab) -> None:
+    router = lab.router(1)
+    router.start(peers=(), lines=RANGE)
+    lab.speaker.start()
+    agent = lab.speaker.agent()
+    agent.neighbors(router.neighbor())
+    agent.established(router.v4)
+    router.pause()
+    try:
+        agent.neighbors(router.neighbor(hold_time=20))
+        agent.until(lambda: connections(router) == 1, "a new connection")
+    finally:
+        router.go_on()
