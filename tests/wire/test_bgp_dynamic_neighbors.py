@@ -1,4 +1,4 @@
-"""A router that takes neighbours from a range, and a session that we begin anew: neither end may be fooled."""
+"""A router that takes neighbours from a range, and a session begun anew: neither end may be fooled."""
 
 import os
 import select
