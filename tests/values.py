@@ -13,7 +13,7 @@ from metalbgp.model.configuration import (
     ServiceAllocation,
 )
 from metalbgp.model.selectors import Selector
-from metalbgp.model.services import Endpoint, EndpointSlice, Node, Port, Service
+from metalbgp.model.services import Endpoint, EndpointSlice, Node, Port, Rank, Service
 from metalbgp.model.virtualips import Holder, VirtualIP
 
 V4, V6 = "10.96.0.1", "fd00::1"
@@ -106,12 +106,19 @@ def vip(
     )
 
 
-def endpoint_slice(key: str, name: str, *endpoints: tuple[str, str, bool]) -> EndpointSlice:
-    """endpoints: (address, node, serving)."""
+def endpoint_slice(key: str, name: str, *endpoints: tuple[str, str, Rank | bool]) -> EndpointSlice:
+    """endpoints: (address, node, rank); True: ready, False: none."""
     namespace, _, owner = key.partition("/")
     return EndpointSlice(
         namespace=namespace,
         name=name,
         service=owner,
-        endpoints=tuple(Endpoint(addresses=(a,) if a else (), node=n, serving=s) for a, n, s in endpoints),
+        endpoints=tuple(
+            Endpoint(
+                addresses=(a,) if a else (),
+                node=n,
+                rank=s if isinstance(s, Rank) else Rank.READY if s else Rank.NONE,
+            )
+            for a, n, s in endpoints
+        ),
     )

@@ -15,7 +15,7 @@ import msgspec
 from msgspec import Raw, Struct, field
 
 from metalbgp.config.services import annotations
-from metalbgp.model.services import Condition, Endpoint, EndpointSlice, Namespace, Node, Port, Service
+from metalbgp.model.services import Condition, Endpoint, EndpointSlice, Namespace, Node, Port, Rank, Service
 
 Bytes = bytes | Raw
 
@@ -86,6 +86,7 @@ class _Service(Struct, frozen=True, gc=False):
 class _Conditions(Struct, frozen=True, gc=False):
     ready: bool | None = None
     serving: bool | None = None
+    terminating: bool | None = None
 
 
 class _Endpoint(Struct, frozen=True, gc=False, rename="camel"):
@@ -96,6 +97,7 @@ class _Endpoint(Struct, frozen=True, gc=False, rename="camel"):
 
 class _Slice(Struct, frozen=True, gc=False):
     metadata: ObjectMeta
+    address_type: str = field(default="IPv4", name="addressType")
     endpoints: list[_Endpoint] | None = None
 
 
@@ -295,16 +297,26 @@ def endpoint_slice(data: Bytes) -> EndpointSlice | None:
             Endpoint(
                 addresses=tuple(entry.addresses or ()),
                 node=intern(entry.node_name or ""),
-                serving=_serving(entry.conditions),
+                rank=_rank(entry.conditions),
             )
-            for entry in raw.endpoints or ()
+            for entry in (raw.endpoints if raw.address_type != "FQDN" else None)
+            or ()  # no data path sends there
         ),
     )
 
 
-def _serving(conditions: _Conditions | None) -> bool:
-    """ready is true or absent, or serving is true: terminating but serving counts (metallb.md 2.10)."""
-    return conditions is None or conditions.ready is not False or conditions.serving is True
+def _rank(conditions: _Conditions | None) -> Rank:
+    """What serves at all serves in MetalLB, too (metallb.md 2.10); which of them are about to go is ours.
+
+    publishNotReadyAddresses makes a terminating Pod `ready`: it goes nevertheless. What serves and is not
+    ready is on its way out, whether or not `terminating` says so.
+    """
+    if conditions is None:
+        return Rank.READY
+    ready, going = conditions.ready is not False, conditions.terminating is True
+    if ready and not going:
+        return Rank.READY
+    return Rank.TERMINATING if ready or conditions.serving is True else Rank.NONE
 
 
 def node(data: Bytes) -> Node:

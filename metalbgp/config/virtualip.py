@@ -44,6 +44,8 @@ class _Holder(Struct, gc=False, rename="camel", omit_defaults=True):
     policy: str = "Cluster"
     serving: bool = False
     nodes: dict[str, int] = {}
+    terminating: dict[str, int] = {}
+    last_resort: bool = False
     selector: dict[str, str] = {}
     publish_not_ready: bool = False
     sharing_key: str = ""
@@ -122,7 +124,9 @@ def _holder(raw: _Holder) -> Holder:
         l2=tuple(intern(name) for name in raw.l2),
         policy="Local" if raw.policy == "Local" else "Cluster",
         serving=raw.serving,
-        nodes={intern(node): count for node, count in raw.nodes.items()},
+        nodes=_counts(raw.nodes),
+        terminating=_counts(raw.terminating),
+        last_resort=raw.last_resort,
         selector={intern(key): intern(value) for key, value in raw.selector.items()},
         publish_not_ready=raw.publish_not_ready,
         sharing_key=raw.sharing_key,
@@ -131,6 +135,10 @@ def _holder(raw: _Holder) -> Holder:
         wishes=_wishes(raw.wishes),
         why=raw.why,
     )
+
+
+def _counts(by_node: dict[str, int]) -> dict[str, int]:
+    return {intern(node): count for node, count in by_node.items()}
 
 
 def _wishes(raw: _Wishes) -> RouteWishes:
@@ -195,6 +203,8 @@ def _raw_holder(one: Holder) -> _Holder:
         policy=one.policy,
         serving=one.serving,
         nodes=dict(sorted(one.nodes.items())),
+        terminating=dict(sorted(one.terminating.items())),
+        last_resort=one.last_resort,
         selector=dict(sorted(one.selector.items())),
         publish_not_ready=one.publish_not_ready,
         sharing_key=one.sharing_key,

@@ -195,7 +195,7 @@ class Addresses:
         return Done()
 
     async def rerank(self, address: str) -> Outcome:
-        """The nodes that may own an address in L2 changed: one write if their order did."""
+        """The nodes that may serve an address changed: one write if their ranking did (plan/ranking.py)."""
         vip = self._claims.get(address)
         pool = self._inventory.configuration.pool_of(address)
         if vip is None or vip.phase not in HELD_PHASES or pool is None:

@@ -41,6 +41,7 @@ class Inventory:
         self._held: dict[str, set[str]] = {}  # service → addresses of the claims that name it
         self._in_namespace: dict[str, set[str]] = {}
         self._l2: set[str] = set()  # addresses that something announces in L2
+        self._going: set[str] = set()  # addresses of claims with terminating endpoints
         self._by_pool: dict[str, set[str]] = {}  # pool that claims say they are of → their addresses
         self._idle: set[str] = set()  # addresses of claims in phase reserved or cooling
         self._reserved: frozenset[str] = frozenset()  # by the configuration
@@ -142,9 +143,9 @@ class Inventory:
             return NOTHING
         if (before.serving > 0) != (after.serving > 0):
             return services((key,))
-        if not service.local or before.by_node == after.by_node:
+        if not service.local or _by_node(before) == _by_node(after):
             return NOTHING  # Cluster: any or none decides, and that did not change
-        if {node for node, _ in before.by_node} != {node for node, _ in after.by_node}:
+        if [set(dict(rank)) for rank in _by_node(before)] != [set(dict(rank)) for rank in _by_node(after)]:
             return services((key,))
         return Touched(counts=frozenset((key,)))
 
@@ -157,10 +158,10 @@ class Inventory:
             (before.labels, before.network_unavailable) == (node.labels, node.network_unavailable)
         ):
             return NOTHING
-        return self._l2_on(node.name)
+        return self._served_on(node.name)
 
     def drop_node(self, name: str) -> Touched:
-        return self._l2_on(name) if self.nodes.pop(name, None) is not None else NOTHING
+        return self._served_on(name) if self.nodes.pop(name, None) is not None else NOTHING
 
     def live(self, speakers: Collection[str]) -> Touched:
         """The nodes that a speaker lives on, all of them."""
@@ -168,17 +169,19 @@ class Inventory:
         self.live_speakers = frozenset(speakers)
         touched = NOTHING
         for node in changed:
-            touched |= self._l2_on(node)
+            touched |= self._served_on(node)
         return touched
 
-    def _l2_on(self, node: str) -> Touched:
-        """Addresses whose candidates may depend on the node: under Local only those with endpoints there."""
+    def _served_on(self, node: str) -> Touched:
+        """Addresses whose ranking may depend on the node: under Local only those with endpoints there."""
         return Touched(
             addresses=frozenset(
                 address
-                for address in self._l2
+                for address in self._l2 | self._going
                 if any(
-                    holder.l2 and (holder.policy == "Cluster" or node in holder.nodes)
+                    (holder.l2 and holder.policy == "Cluster")
+                    or node in holder.nodes
+                    or node in holder.terminating
                     for holder in self.claims[address].holders.values()
                 )
             )
@@ -215,6 +218,8 @@ class Inventory:
             self._held.setdefault(key, set()).add(vip.address)
             self._recount(key)
         (self._l2.add if _in_l2(vip.holders) else self._l2.discard)(vip.address)
+        going = any(holder.terminating for holder in vip.holders.values())
+        (self._going.add if going else self._going.discard)(vip.address)
         (self._idle.add if vip.phase in IDLE_PHASES else self._idle.discard)(vip.address)
         if before is None or before.pool != vip.pool:
             self._unpool(before)
@@ -249,6 +254,7 @@ class Inventory:
         if before is None:
             return NOTHING
         self._l2.discard(address)
+        self._going.discard(address)
         self._idle.discard(address)
         self._unpool(before)
         for key in before.holders:
@@ -300,6 +306,7 @@ class Inventory:
         for address in self._claims_of(change.services):
             touched_services |= self.claims[address].holders.keys()
         touched_addresses = {one for one in self._claims_of(change.candidates) if one in self._l2}
+        touched_addresses |= self._going  # few, and who can serve instead depends on peers and nodes as well
         if before.ignore_exclude_label != configuration.ignore_exclude_label:
             touched_addresses |= self._l2
         if change.pools or change.giving:
@@ -357,6 +364,10 @@ def _same_claim(one: VirtualIP, other: VirtualIP) -> bool:
 def _terms(holder: Holder) -> tuple[object, ...]:
     """What a sharer of its address is judged by."""
     return holder.sharing_key, holder.policy, holder.selector, holder.ports
+
+
+def _by_node(endpoints: Endpoints) -> tuple[tuple[tuple[str, int], ...], ...]:
+    return endpoints.ready, endpoints.terminating
 
 
 def _in_l2(holders: Mapping[str, Holder]) -> bool:

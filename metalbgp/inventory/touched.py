@@ -1,7 +1,7 @@
 """What a change touches, in two urgencies.
 
 `services`: allocate and plan again, at once. `counts`: plan again, only numbers of endpoints moved (may wait
-and be joined with the next). `addresses`: only the order of their L2 candidates may have changed. `idle`:
+and be joined with the next). `addresses`: only which nodes serve them best may have changed. `idle`:
 addresses that nobody holds and that are reserved or cooling, or shall be.
 """
 

@@ -362,6 +362,15 @@ class NoLocalEndpoint(Reason, frozen=True):
         return f"externalTrafficPolicy is Local and no endpoint serves on {self.node}"
 
 
+class EndpointsTerminate(Reason, frozen=True):
+    node: str
+
+    def explain(self) -> str:
+        return (
+            f"externalTrafficPolicy is Local, the endpoints on {self.node} terminate, and other nodes serve"
+        )
+
+
 class NodeNotSelected(Reason, frozen=True):
     kind: str  # BGPAdvertisement, L2Advertisement, BGPPeer
     object: str
@@ -618,6 +627,7 @@ NotAnnounced = (
     NoMatchingAdvertisement
     | NoServingEndpoint
     | NoLocalEndpoint
+    | EndpointsTerminate
     | NodeNotSelected
     | NodeExcluded
     | NodeNetworkUnavailable

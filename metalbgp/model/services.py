@@ -5,6 +5,7 @@ Elsewhere: what users configured is configuration.py; what was decided is virtua
 """
 
 from collections.abc import Mapping
+from enum import IntEnum
 
 from msgspec import Struct
 
@@ -107,12 +108,20 @@ def identities(key: str, address_id: str) -> tuple[str, ...]:
     return (key, f"{namespace}#{address_id}") if address_id else (key,)
 
 
+class Rank(IntEnum):
+    """How well an endpoint can serve (docs/serving.md). The data path of a node uses the best rank it has."""
+
+    NONE = 0
+    TERMINATING = 1  # it serves, but not for long
+    READY = 2
+
+
 class Endpoint(Struct, frozen=True, gc=False):
-    """One entry of an EndpointSlice. `serving`: ready is true or absent, or serving is true."""
+    """One entry of an EndpointSlice."""
 
     addresses: tuple[str, ...] = ()
     node: str = ""  # nodeName; "" when the entry names none
-    serving: bool = True
+    rank: Rank = Rank.READY
 
 
 class EndpointSlice(Struct, frozen=True, gc=False):
@@ -133,14 +142,13 @@ class EndpointSlice(Struct, frozen=True, gc=False):
 
 
 class Endpoints(Struct, frozen=True, gc=False):
-    """Serving endpoints of one Service over all its EndpointSlices.
+    """Of one Service, over all its EndpointSlices. A node is in `ready`, in `terminating`, or in neither."""
 
-    Serving: ready is true or absent, or serving is true (terminating but serving counts), metallb.md 2.10.
-    """
-
-    serving: int = 0
+    serving: int = 0  # of any rank but NONE
     total: int = 0  # serving or not
-    by_node: tuple[tuple[str, int], ...] = ()  # sorted; endpoints without nodeName are only in `serving`
+    ready: tuple[tuple[str, int], ...] = ()  # by node, sorted
+    terminating: tuple[tuple[str, int], ...] = ()  # the same, of nodes that have no ready one
+    nameless: int = 0  # of `serving`: they name no node, so under Local no node serves them
 
 
 class Node(Struct, frozen=True, gc=False):

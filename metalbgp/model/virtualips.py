@@ -23,7 +23,8 @@ WATCHED_PHASES: tuple[Phase, ...] = ("bound", "probing", "releasing")  # by spea
 class Holder(Struct, frozen=True, gc=False):
     """One Service behind the address, with what decides whether and where it is announced.
 
-    Policy Cluster: `serving` alone decides and no node is listed; Local: `nodes` has the counts.
+    Policy Cluster: `serving` alone decides and no node is listed; Local: `nodes` and `terminating` have the
+    counts, and a node is in one of them or in neither (docs/serving.md).
     """
 
     uid: str
@@ -32,7 +33,9 @@ class Holder(Struct, frozen=True, gc=False):
     l2: tuple[str, ...] = ()  # names of the L2Advertisements that match
     policy: Literal["Cluster", "Local"] = "Cluster"
     serving: bool = False
-    nodes: Mapping[str, int] = {}  # Local: serving endpoints by node
+    nodes: Mapping[str, int] = {}  # Local: ready endpoints by node
+    terminating: Mapping[str, int] = {}  # Local: those that terminate and still serve, where none is ready
+    last_resort: bool = False  # nodes of `terminating` announce routes, for none of `nodes` can
     selector: Mapping[str, str] = {}  # Local: of the Service, so that a speaker may look at its own Pods
     publish_not_ready: bool = False
     sharing_key: str = ""

@@ -88,8 +88,11 @@ def range_text(piece: Range) -> str:
 
 
 def _endpoints(endpoints: Endpoints, policy: str) -> str:
-    nodes = [name for name, count in endpoints.by_node for _ in range(count)]
-    where = f" ({', '.join(nodes[:6])}{', …' if len(nodes) > 6 else ''})" if nodes else ""
+    nodes = [name for name, count in endpoints.ready for _ in range(count)]
+    nodes += [f"{name} terminating" for name, count in endpoints.terminating for _ in range(count)]
+    said = [*nodes[:6], *(["…"] if len(nodes) > 6 else [])]
+    said += [f"{endpoints.nameless} on no named node"] if endpoints.nameless else []
+    where = f" ({', '.join(said)})" if said else ""
     may = "any node may announce" if policy == "Cluster" else "only nodes with a serving endpoint announce"
     return f"{endpoints.serving} serving of {endpoints.total}{where}, policy {policy}: {may}"
 

@@ -15,7 +15,7 @@ from metalbgp.model.reasons import Kept, WhyAddress
 from metalbgp.model.selectors import any_matches
 from metalbgp.model.services import Endpoints, Service
 from metalbgp.model.virtualips import Holder, Phase, VirtualIP
-from metalbgp.plan.ranking import Claimant, askers, candidates
+from metalbgp.plan.ranking import Claimant, askers, candidates, last_resort
 from metalbgp.plan.scene import Scene
 
 
@@ -29,7 +29,8 @@ def plan(service: Service, endpoints: Endpoints, pool: Pool, configuration: Conf
         l2=() if barred_from_l2(service, pool, configuration) else matching_l2(service, pool, configuration),
         policy="Local" if local else "Cluster",
         serving=endpoints.serving > 0,
-        nodes=dict(endpoints.by_node) if local else {},
+        nodes=dict(endpoints.ready) if local else {},
+        terminating=dict(endpoints.terminating) if local else {},
         # Sharers are judged by it after a restart as well, so it stands there even without endpoints.
         selector=dict(service.selector) if local else {},
         publish_not_ready=service.publish_not_ready,
@@ -94,7 +95,10 @@ def virtual_ip(
     Equal to `before` (and then not written) unless something that speakers act on changed: a newer
     configuration alone is no reason, so it is named only when something else is written with it.
     """
-    holders = {one.service: one.holder for one in sorted(claimants, key=lambda one: one.service)}
+    holders = {
+        one.service: replace(one.holder, last_resort=last_resort(address, one, scene))
+        for one in sorted(claimants, key=lambda one: one.service)
+    }
     wanted = VirtualIP(
         address=address,
         pool=pool.name,

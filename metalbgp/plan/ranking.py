@@ -1,8 +1,10 @@
-"""Which nodes may own an address in L2, in which order. MetalLB's order, so that a migration moves nothing.
+"""Which nodes shall serve an address: ready endpoints before terminating ones (docs/serving.md), L2's order.
 
-In:  what stands behind the address, nodes, live speakers, L2Advertisements.
-Out: node names, best first (metallb.md 4.3: preference weights, then SHA-256 over node and first address).
-Elsewhere: the first *live* candidate owns it, decided in l2/machine.py without the controller.
+In:  what stands behind the address, nodes, live speakers, advertisements.
+Out: L2: node names, best first (metallb.md 4.3: preference weights, then SHA-256 over node and first address:
+     MetalLB's order, so that a migration moves nothing). BGP: whether nodes that only terminate announce.
+Elsewhere: the first *live* candidate owns it, decided in l2/machine.py without the controller; what the rank
+     means for one node is select/.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -15,9 +17,9 @@ from msgspec.structs import replace
 from metalbgp.model.configuration import L2Advertisement
 from metalbgp.model.selectors import any_matches
 from metalbgp.model.services import Node
-from metalbgp.model.virtualips import Holder
+from metalbgp.model.virtualips import Holder, VirtualIP
 from metalbgp.plan.scene import Scene
-from metalbgp.select.select import node_gate
+from metalbgp.select.select import node_gate, select
 
 WRITTEN: Final = 5  # candidates in a VirtualIP: enough to outlive four nodes without a controller
 
@@ -40,29 +42,50 @@ def _digest(node: str, first: str) -> bytes:
     return sha256(f"{node}#{first}".encode()).digest()
 
 
+def last_resort(address: str, claimant: Claimant, scene: Scene) -> bool:
+    """Whether nodes where endpoints only terminate announce routes: no node with a ready one would.
+
+    What such a node would do is what its speaker does, so it is asked by the same function.
+    """
+    holder = claimant.holder
+    if not holder.terminating or not holder.bgp:
+        return False
+    alone = VirtualIP(
+        address=address,
+        pool="",
+        configuration=scene.configuration.sequence,
+        holders={claimant.service: holder},
+    )
+    able = (node for name in holder.nodes if name in scene.live and (node := scene.nodes.get(name)))
+    return not any(select(alone, scene.configuration, node).routes for node in able)
+
+
 def candidates(claimants: Sequence[Claimant], scene: Scene) -> tuple[str, ...]:
     """The nodes to write into the VirtualIP; () when nothing asks for L2 or no node may.
 
     Services that share an address agree as a rule (same address, same endpoints under Local). Where they do
     not (one of them is dual-stack, or matched by other advertisements), the oldest one that L2 can serve
-    decides for all: one address has one owner.
+    decides for all: one address has one owner. Nodes where endpoints only terminate come after all others.
     """
     able = [claimant for claimant in claimants if claimant.holder.l2 and claimant.holder.serving]
-    for claimant in sorted(able, key=lambda claimant: (claimant.holder.created, claimant.service)):
-        found = eligible(claimant, scene)
-        if found:
-            return order(found, claimant.first, found)[:WRITTEN]
+    going = [replace(one, holder=replace(one.holder, nodes=one.holder.terminating)) for one in able]
+    local = [one for one in going if one.holder.policy == "Local"]
+    return tuple(dict.fromkeys((*_first(able, scene), *_first(local, scene))))[:WRITTEN]
+
+
+def _first(claimants: Sequence[Claimant], scene: Scene) -> tuple[str, ...]:
+    """The nodes of the oldest that has any, in order."""
+    for claimant in sorted(claimants, key=lambda claimant: (claimant.holder.created, claimant.service)):
+        if found := eligible(claimant, scene):
+            return order(found, claimant.first, found)
     return ()
 
 
 def askers(claimants: Sequence[Claimant], scene: Scene) -> tuple[str, ...]:
     """The nodes that may ask the segment for an address, the first of which does (phase probing): those that
     could answer for it if all had endpoints, because there may be none yet."""
-    for claimant in sorted(claimants, key=lambda claimant: (claimant.holder.created, claimant.service)):
-        anywhere = replace(claimant, holder=replace(claimant.holder, policy="Cluster"))
-        if found := eligible(anywhere, scene):
-            return order(found, claimant.first, found)[:WRITTEN]
-    return ()
+    anywhere = [replace(one, holder=replace(one.holder, policy="Cluster")) for one in claimants]
+    return _first(anywhere, scene)[:WRITTEN]
 
 
 def eligible(claimant: Claimant, scene: Scene) -> dict[str, int]:

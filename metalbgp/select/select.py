@@ -18,6 +18,7 @@ from metalbgp.model.configuration import BGPAdvertisement, Configuration, L2Adve
 from metalbgp.model.reasons import (
     BeingProbed,
     ConflictingAdvertisements,
+    EndpointsTerminate,
     FamilyNotCarried,
     NodeExcluded,
     NodeNetworkUnavailable,
@@ -133,12 +134,23 @@ class NodeView:
         return NodePlan(refused=refused, undecided=(vip.address,) if undecided else ())
 
     def _why_not_here(self, service: str, holder: Holder) -> NotAnnounced | None:
-        """Endpoints first (it may be nobody's fault), then the node's own gates."""
+        """Endpoints first (it may be nobody's fault), then the node's own gates (docs/serving.md)."""
         if not holder.serving:
             return NoServingEndpoint(service=service)
-        if holder.policy == "Local" and holder.nodes.get(self.node.name, 0) <= 0:
+        if holder.policy == "Local" and not self._served_here(holder):
             return NoLocalEndpoint(node=self.node.name)
         return self._gate
+
+    def _why_no_route(self, service: str, holder: Holder) -> NotAnnounced | None:
+        """The last endpoint here terminates and another node can serve: routers are told in time. (In L2 the
+        order of candidates says the same.)"""
+        if holder.terminating.get(self.node.name, 0) > 0 and not holder.last_resort:
+            return EndpointsTerminate(node=self.node.name)
+        return self._why_not_here(service, holder)
+
+    def _served_here(self, holder: Holder) -> int:
+        """Under Local: the endpoints here that the node's data path sends to."""
+        return holder.nodes.get(self.node.name, 0) or holder.terminating.get(self.node.name, 0)
 
     # -------------------------------------------------------------- BGP
 
@@ -147,7 +159,7 @@ class NodeView:
     ) -> tuple[tuple[Route, Provenance], ...]:
         found: dict[tuple[str, str], list[Contribution]] = {}
         for service, holder in sorted(vip.holders.items()):
-            reason = self._why_not_here(service, holder)
+            reason = self._why_no_route(service, holder)
             if not holder.bgp:
                 reason = NoMatchingAdvertisement(kind="BGPAdvertisement", pool=pool.name)
             elif reason is None and not self._peers:
@@ -234,7 +246,7 @@ class NodeView:
             )
         times = 0 if peer.ibgp else advertisement.prepend + (BACKUP_PREPEND if backup else 0)
         more = set(advertisement.extended_communities)
-        here = holder.nodes.get(self.node.name, 0)
+        here = self._served_here(holder)
         if advertisement.link_bandwidth and here:  # under Local alone, where a node's endpoints are its own
             more.add(extended.bandwidth(own, here * advertisement.link_bandwidth))
         return Attributes(

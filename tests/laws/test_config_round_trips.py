@@ -172,6 +172,8 @@ HOLDER = st.builds(
     policy=st.sampled_from(["Cluster", "Local"]),
     serving=st.booleans(),
     nodes=st.dictionaries(WORD, st.integers(0, 99), max_size=3),
+    terminating=st.dictionaries(WORD, st.integers(0, 99), max_size=3),
+    last_resort=st.booleans(),
     selector=st.dictionaries(WORD, WORD, max_size=3),
     publish_not_ready=st.booleans(),
     sharing_key=WORD,

@@ -34,6 +34,8 @@ HOLDERS = st.builds(
     policy=st.sampled_from(["Cluster", "Local"]),
     serving=st.booleans(),
     nodes=st.sampled_from([{}, {"n1": 1}, {"n2": 1}]),
+    terminating=st.sampled_from([{}, {"n1": 1}]),
+    last_resort=st.booleans(),
 )
 VIPS = st.builds(
     vip,

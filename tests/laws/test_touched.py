@@ -13,7 +13,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from metalbgp.allocate.allocate import Allocation
 from metalbgp.model.configuration import PoolPolicy, Preference, Quota, Reservation
-from metalbgp.model.services import EXCLUDE_LABEL, Namespace, Node, Service
+from metalbgp.model.services import EXCLUDE_LABEL, Namespace, Node, Rank, Service
 from tests.small_controller import SmallController
 from tests.values import (
     bgp,
@@ -68,6 +68,7 @@ ADVERTISEMENTS = [
         l2("gold", "production", service_selectors=(labelled(tier="gold"),)),
     ),
     (l2("layer2", "production", preferences=(Preference(weight=7, selector=labelled(rack="1")),)),),
+    (bgp("external", "production", "second", node_selectors=(labelled(rack="1"),)),),
 ]
 WISHES: st.SearchStrategy[dict[str, Any]] = st.fixed_dictionaries(
     {
@@ -103,10 +104,12 @@ class Controller(SmallController, RuleBasedStateMachine):
         self.work(self.inventory.drop_service(key))
 
     @rule(
-        key=KEYS, name=st.sampled_from(["s1", "s2"]), on=st.lists(st.tuples(NODES, st.booleans()), max_size=2)
+        key=KEYS,
+        name=st.sampled_from(["s1", "s2"]),
+        on=st.lists(st.tuples(NODES, st.sampled_from(Rank)), max_size=2),
     )
-    def put_slice(self, key: str, name: str, on: list[tuple[str, bool]]) -> None:
-        endpoints = [(f"10.1.0.{i}", where, serving) for i, (where, serving) in enumerate(on)]
+    def put_slice(self, key: str, name: str, on: list[tuple[str, Rank]]) -> None:
+        endpoints = [(f"10.1.0.{i}", where, rank) for i, (where, rank) in enumerate(on)]
         _, _, owner = key.partition("/")
         self.work(self.inventory.put_slice(endpoint_slice(key, f"{owner}-{name}", *endpoints)))
 

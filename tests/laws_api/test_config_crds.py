@@ -175,7 +175,17 @@ WEB = VirtualIP(
     address="10.9.0.1",
     pool="p",
     configuration=3,
-    holders={"web/nginx": Holder(uid="u", bgp=("external",), policy="Local", serving=True, nodes={"n1": 2})},
+    holders={
+        "web/nginx": Holder(
+            uid="u",
+            bgp=("external",),
+            policy="Local",
+            serving=True,
+            nodes={"n1": 2},
+            terminating={"n2": 1},
+            last_resort=True,
+        )
+    },
     candidates=("n1", "n2"),
     since="2026-01-01T00:00:00Z",
     installation=SYSTEM,

@@ -5,7 +5,9 @@ In:  a story file. Its first comment lines are the law; then documents:
      - `use: docs/…yaml` reads objects from a file of the project;
      - `delete: Kind/namespace/name` or `delete: Kind/name`;
      - `speakers: [n1, n2]` (without it, a speaker lives on every Node);
-     - `expect:` closes a chapter: what is true now.
+     - `expect:` closes a chapter: what is true now; and, where it asks for `told`, what each speaker told its
+       parent since the last chapter, in order: routes by the peer's address, and sessions where they changed
+       (levels: what is said again costs nothing).
 Out: chapters, each with the expectation as written and as played.
 Elsewhere: comparing and rewriting is test_stories.py; the controller is tests/small_controller.py.
 """
@@ -30,6 +32,7 @@ from metalbgp.plan.explain import explain
 from metalbgp.plan.lines import lines
 from metalbgp.select.merge import merge
 from metalbgp.select.select import select
+from metalbgp.speaker.announcer import Announcer, Changes
 from tests.small_controller import SmallController
 
 ROOT = Path(__file__).parent.parent.parent
@@ -58,7 +61,12 @@ def play(path: Path) -> list[Chapter]:
         for document in bodies(part):
             match document:
                 case {"expect": written}:
-                    chapters.append(Chapter(part=index, written=written or {}, played=stage.now()))
+                    written, played = written or {}, stage.now()
+                    told = "\n".join(stage.told) or "nothing"
+                    stage.told.clear()
+                    if "told" in written:
+                        played["told"] = told
+                    chapters.append(Chapter(part=index, written=written, played=played))
                 case _:
                     stage.take(document)
     return chapters
@@ -71,6 +79,8 @@ class Stage(SmallController):
         self.compiled = Compiled(configuration=Configuration(installation="metallb-system"))
         self.speakers: frozenset[str] | None = None
         self.clock = 0
+        self.announcers: dict[str, Announcer] = {}  # by node
+        self.told: list[str] = []  # since the last chapter
 
     # -------------------------------------------------------------- documents
 
@@ -93,6 +103,7 @@ class Stage(SmallController):
                 raise AssertionError(f"a story has no document like {document}")
         nodes = self.inventory.nodes.keys()
         self.work(self.inventory.live(nodes if self.speakers is None else self.speakers))
+        self.speak()
 
     def put(self, kind: str, document: Mapping[str, Any]) -> None:
         data = json.dumps(self.defaulted(kind, document)).encode()
@@ -177,6 +188,22 @@ class Stage(SmallController):
                 self.compile()
         self.work(touched)
 
+    # -------------------------------------------------------------- what speakers make of it
+
+    def speak(self) -> None:
+        """Every speaker sees what differs from what it saw last."""
+        inventory = self.inventory
+        for name in sorted(inventory.live_speakers & inventory.nodes.keys()):
+            one, changes = self.announcers.setdefault(name, Announcer()), []
+            if one.configuration != inventory.configuration:
+                changes.append(one.set_configuration(inventory.configuration))
+            if one.node != inventory.nodes[name]:
+                changes.append(one.set_node(inventory.nodes[name]))
+            for address in sorted(inventory.claims.keys() | one.vips.keys()):
+                if one.vips.get(address) != inventory.claims.get(address):
+                    changes.append(one.set_vip(address, inventory.claims.get(address)))
+            self.told += [line for change in changes for line in _told(name, change)]
+
     # -------------------------------------------------------------- what is true now
 
     def now(self) -> dict[str, Any]:
@@ -217,6 +244,14 @@ class Stage(SmallController):
         for name in sorted(self.inventory.live_speakers & self.inventory.nodes.keys()):
             node, made = self.inventory.nodes[name], self.inventory.configuration
             yield name, merge(select(vip, made, node) for vip in claims)
+
+
+def _told(node: str, changes: Changes) -> Iterator[str]:
+    if changes.neighbors is not None:
+        yield f"{node} has sessions to {', '.join(one.address for one in changes.neighbors) or 'nobody'}"
+    for peer, prefix, attributes in changes.wants:
+        rest = ["withdrawn"] if attributes is None else _attributes(attributes)
+        yield " ".join([f"{node} → {peer}", prefix, *rest])
 
 
 def _attributes(attributes: Attributes) -> Iterator[str]:

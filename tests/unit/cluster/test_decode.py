@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from metalbgp.cluster import decode
-from metalbgp.model.services import Endpoint, Port
+from metalbgp.model.services import Endpoint, Port, Rank
 
 
 def service(spec: Any = None, status: Any = None, **metadata: Any) -> bytes:
@@ -76,18 +76,25 @@ def test_a_service_of_another_type_is_none_of_our_business() -> None:
 
 
 @pytest.mark.parametrize(
-    ("conditions", "serving"),
+    ("conditions", "rank"),
     [
-        (None, True),
-        ({}, True),
-        ({"ready": True}, True),
-        ({"ready": None}, True),
-        ({"ready": False}, False),
-        ({"ready": False, "serving": True, "terminating": True}, True),
-        ({"ready": False, "serving": False}, False),
+        (None, Rank.READY),
+        ({}, Rank.READY),
+        ({"ready": True}, Rank.READY),
+        ({"ready": None}, Rank.READY),
+        ({"ready": False}, Rank.NONE),
+        ({"ready": True, "serving": True, "terminating": False}, Rank.READY),
+        ({"ready": False, "serving": True, "terminating": True}, Rank.TERMINATING),
+        ({"ready": False, "serving": True}, Rank.TERMINATING),  # contradicts itself: second best
+        (
+            {"ready": True, "serving": False, "terminating": True},
+            Rank.TERMINATING,
+        ),  # publishNotReadyAddresses
+        ({"ready": False, "serving": False}, Rank.NONE),
+        ({"ready": False, "serving": False, "terminating": True}, Rank.NONE),
     ],
 )
-def test_terminating_but_serving_counts(conditions: Any, serving: bool) -> None:
+def test_an_endpoint_is_ready_or_terminates_or_does_not_serve(conditions: Any, rank: Rank) -> None:
     entry = {"addresses": ["10.1.0.1"], "nodeName": "n1", "conditions": conditions}
     raw = {
         "metadata": {"name": "web-x", "namespace": "default", "labels": {decode.SERVICE_NAME: "web"}},
@@ -96,7 +103,18 @@ def test_terminating_but_serving_counts(conditions: Any, serving: bool) -> None:
     found = decode.endpoint_slice(json.dumps(raw).encode())
     assert found is not None
     assert found.service_key == "default/web"
-    assert found.endpoints == (Endpoint(("10.1.0.1",), "n1", serving),)
+    assert found.endpoints == (Endpoint(("10.1.0.1",), "n1", rank),)
+
+
+def test_host_names_are_no_endpoints() -> None:
+    labels = {decode.SERVICE_NAME: "web"}
+    raw = {
+        "metadata": {"name": "x", "namespace": "default", "labels": labels},
+        "addressType": "FQDN",
+        "endpoints": [{"addresses": ["web.example.org"], "nodeName": "n1"}],
+    }
+    found = decode.endpoint_slice(json.dumps(raw).encode())
+    assert found is not None and found.endpoints == ()
 
 
 def test_a_slice_may_have_null_endpoints_or_no_service() -> None:

@@ -3,7 +3,7 @@
 from metalbgp.inventory.inventory import Inventory
 from metalbgp.inventory.touched import NOTHING, Touched
 from metalbgp.model.configuration import Configuration, PoolPolicy, Quota, Reservation
-from metalbgp.model.services import Endpoints, Namespace, Service
+from metalbgp.model.services import Endpoints, Namespace, Rank, Service
 from tests.values import (
     bgp,
     configuration,
@@ -80,13 +80,13 @@ class TestEndpoints:
         found.put_slice(
             endpoint_slice(KEY, "b", ("10.1.0.1", "n1", True), ("10.1.0.3", "", True), ("", "n1", True))
         )
-        assert found.endpoints(KEY) == Endpoints(serving=2, total=3, by_node=(("n1", 1),))
+        assert found.endpoints(KEY) == Endpoints(serving=2, total=3, ready=(("n1", 1),), nameless=1)
 
     def test_a_dual_stack_pod_counts_once(self) -> None:
         found = inventory(None, service())
         found.put_slice(endpoint_slice(KEY, "v4", ("10.1.0.1", "n1", True), ("10.1.0.2", "n1", True)))
         found.put_slice(endpoint_slice(KEY, "v6", ("fd00::1", "n1", True), ("fd00::2", "n1", True)))
-        assert found.endpoints(KEY) == Endpoints(serving=2, total=2, by_node=(("n1", 2),))
+        assert found.endpoints(KEY) == Endpoints(serving=2, total=2, ready=(("n1", 2),))
 
     def test_none_and_some_are_urgent_and_under_cluster_nothing_else_matters(self) -> None:
         found = inventory(None, service())
@@ -103,6 +103,23 @@ class TestEndpoints:
         assert found.put_slice(endpoint_slice(KEY, "b", ("10.1.0.3", "n2", True))) == only(KEY)
         assert found.drop_slice("web/b") == only(KEY)
         assert found.drop_slice("web/b") == NOTHING
+
+    def test_under_local_the_start_of_an_end_is_urgent_and_under_cluster_it_is_nothing(self) -> None:
+        for policy, wanted in (("Local", only(KEY)), ("Cluster", NOTHING)):
+            found = inventory(None, service(external_traffic_policy=policy))
+            found.put_slice(endpoint_slice(KEY, "a", ("10.1.0.1", "n1", True), ("10.1.0.2", "n2", True)))
+            going = endpoint_slice(KEY, "a", ("10.1.0.1", "n1", Rank.TERMINATING), ("10.1.0.2", "n2", True))
+            assert found.put_slice(going) == wanted
+            assert found.endpoints(KEY) == Endpoints(
+                serving=2, total=2, ready=(("n2", 1),), terminating=(("n1", 1),)
+            )
+
+    def test_on_a_node_the_best_rank_counts_and_in_two_slices_the_better_entry(self) -> None:
+        found = inventory(None, service())
+        ends = ("10.1.0.2", "n1", Rank.TERMINATING)
+        found.put_slice(endpoint_slice(KEY, "a", ("10.1.0.1", "n1", Rank.TERMINATING), ends))
+        found.put_slice(endpoint_slice(KEY, "b", ("10.1.0.1", "n1", True)))
+        assert found.endpoints(KEY) == Endpoints(serving=2, total=2, ready=(("n1", 1),))
 
     def test_a_slice_may_change_its_owner(self) -> None:
         found = inventory(None, service(), service("web/b"))

@@ -8,7 +8,7 @@ from metalbgp.plan.ranking import Claimant
 from metalbgp.plan.scene import Scene
 from tests.values import PRODUCTION, bgp, configuration, l2, labelled, node, ports, service
 
-SERVING = Endpoints(serving=2, total=3, by_node=(("n1", 2),))
+SERVING = Endpoints(serving=2, total=3, ready=(("n1", 2),))
 
 
 def test_advertisements_match_by_pool_and_by_service_labels() -> None:

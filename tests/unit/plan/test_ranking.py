@@ -60,6 +60,14 @@ def test_a_candidate_is_covered_by_an_advertisement_and_under_local_hosts_an_end
     assert ranked() == ""
 
 
+def test_nodes_whose_endpoints_terminate_come_after_all_others_whatever_is_preferred() -> None:
+    prefer = l2(preferences=(Preference(weight=9, selector=labelled(letter="c")),))
+    going = {"policy": "Local", "terminating": {"node-c": 2, "node-b": 1}}
+    assert ranked(prefer, nodes={"node-d": 1, "node-a": 3}, **going) == "adcb"
+    assert ranked(prefer, nodes={"node-d": 1}, live="abc", **going) == "cb"
+    assert ranked(prefer, **going) == "cb"
+
+
 def test_preferences_add_up_over_advertisements_that_cover_the_node() -> None:
     def prefer(weight: int, **labels: str) -> Preference:
         return Preference(weight=weight, selector=labelled(**labels))

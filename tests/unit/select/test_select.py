@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from metalbgp.model import reasons
+from metalbgp.model import extended, reasons
 from metalbgp.model.configuration import Configuration
 from metalbgp.model.routes import Attributes, Duty, NodePlan
 from metalbgp.model.services import EXCLUDE_LABEL, Node
@@ -44,6 +44,11 @@ def test_a_dual_stack_session_carries_both_families() -> None:
         ({"serving": False}, N1, reasons.NoServingEndpoint(service="web/nginx")),
         ({"policy": "Local", "nodes": {"n2": 1}}, N1, reasons.NoLocalEndpoint(node="n1")),
         ({"policy": "Local", "nodes": {"n1": 0}}, N1, reasons.NoLocalEndpoint(node="n1")),
+        (
+            {"policy": "Local", "nodes": {"n2": 1}, "terminating": {"n1": 1}},
+            N1,
+            reasons.EndpointsTerminate(node="n1"),
+        ),
         ({}, node("n1", network_unavailable=True), reasons.NodeNetworkUnavailable(node="n1")),
         ({}, Node(name="n1", labels={EXCLUDE_LABEL: ""}), reasons.NodeExcluded(node="n1")),
         ({"bgp": ()}, N1, reasons.NoMatchingAdvertisement(kind="BGPAdvertisement", pool="production")),
@@ -53,6 +58,17 @@ def test_a_node_says_no_with_its_reason(fields: dict[str, Any], where: Node, rea
     plan = select(vip(holders={"web/nginx": holder(**{"bgp": ("external",)} | fields)}), PLAIN, where)
     assert plan.routes == ()
     assert refused(plan) == {"": reason}
+
+
+def test_terminating_endpoints_announce_where_they_are_the_last_resort_and_their_count_is_the_weight() -> (
+    None
+):
+    going = holder(
+        bgp=("external",), policy="Local", nodes={"n2": 1}, terminating={"n1": 3}, last_resort=True
+    )
+    made = configuration(peer("tor-a"), bgp(link_bandwidth=100))
+    attributes = routes_of(select(vip(holders={"web/nginx": going}), made, N1))["tor-a", PREFIX]
+    assert attributes.extended_communities == (extended.bandwidth(64513, 300),)
 
 
 def test_the_exclude_label_may_be_ignored_by_option() -> None:
