@@ -5,7 +5,6 @@ Out: CPU of each pod's cgroup (cumulative, ended children included); RSS and PSS
      (smaps_rollup; PSS counts shared pages once).
 """
 
-import os
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ from msgspec import Struct
 
 from bench.api import Api
 from bench.place import Place
+from bench.processes import seconds
 
 _LABELS = ("component", "app.kubernetes.io/component", "app.kubernetes.io/name", "app", "k8s-app")
 
@@ -93,7 +93,7 @@ def cpu_by_process(all_pods: list[Pod]) -> dict[str, float]:
         for pid in pod.pids():
             with suppress(OSError, ValueError, IndexError):  # gone meanwhile
                 name = f"{pod.component}.{process_name(pid)}"
-                total[name] = total.get(name, 0.0) + _seconds(pid)
+                total[name] = total.get(name, 0.0) + seconds(pid)
     return total
 
 
@@ -131,9 +131,3 @@ def _memory(pid: int) -> Memory:
         key, value, *_ = line.split()
         fields[key] = int(value) / 1024
     return Memory(fields["Rss:"], fields["Pss:"])
-
-
-def _seconds(pid: int) -> float:
-    """User and system time of the process and of its children that ended."""
-    fields = (Path("/proc") / str(pid) / "stat").read_text().rpartition(")")[2].split()
-    return sum(map(int, fields[11:15])) / os.sysconf("SC_CLK_TCK")

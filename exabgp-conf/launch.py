@@ -1,4 +1,4 @@
-"""Starts ExaBGP 5.0.15 with eight mends, each small and for a fault that was measured. No other version.
+"""Starts ExaBGP 5.0.15 with nine mends, each small and for a fault that was measured. No other version.
 
 In:  argv as for `exabgp` (`launch.py FILE`, `launch.py validate FILE`); environment variables exabgp.*.
 Out: ExaBGP itself, in this process.
@@ -217,6 +217,25 @@ def timers_are_the_peers_own() -> None:
     KA.__init__, Peer.__init__ = keepalives, peer
 
 
+def what_a_router_sends_is_not_read() -> None:
+    """An UPDATE from a router is counted and dropped unread: we only announce.
+
+    ExaBGP takes each one apart, holds up our own routes meanwhile, and ends the session over an attribute
+    that it does not like. It has a way around that, which the word `parsed` closes; notifications need that.
+    """
+    from exabgp.bgp.message.direction import Direction
+    from exabgp.bgp.message.update import Update
+    from exabgp.bgp.message.update.attribute import Attributes
+
+    original = Update.unpack_message.__func__  # type: ignore[attr-defined]  # a class method
+    unread = Update([], Attributes())
+
+    def unpack(cls: Any, data: bytes, direction: Any, negotiated: Any) -> Any:
+        return unread if direction == Direction.IN else original(cls, data, direction, negotiated)
+
+    Update.unpack_message = classmethod(unpack)
+
+
 def mend() -> None:
     timers_do_not_jump()
     last_command_wins()
@@ -226,6 +245,7 @@ def mend() -> None:
     a_lost_helper_ends_no_session()
     the_router_closes_first()
     timers_are_the_peers_own()
+    what_a_router_sends_is_not_read()
 
 
 def main() -> Any:

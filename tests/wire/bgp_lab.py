@@ -81,16 +81,21 @@ class Router:
         remote_as: int = 65001,
         neighbor_lines: Iterable[str] = (),
         lines: str = "",
+        before: str = "",
         peers: Iterable[str] | None = None,
         port: int = 179,
     ) -> None:
-        """`peers`: whom it knows, with remote_as and neighbor_lines; else our two addresses on its link."""
+        """`peers`: whom it knows, with remote_as and neighbor_lines; else our two addresses on its link.
+
+        `before`: what stands outside of `router bgp`; `lines`: what stands in it.
+        """
         if peers is not None:
             self._peers = tuple(peers)
         extra = "\n".join(f" neighbor {peer} {line}" for peer in self._peers for line in neighbor_lines)
         known = "\n".join(f" neighbor {peer} remote-as {remote_as}" for peer in self._peers)
         six = "\n".join(f"  neighbor {peer} activate" for peer in self._peers if ":" in peer)
-        config = f"""router bgp {self.asn}
+        config = f"""{before}
+router bgp {self.asn}
  bgp router-id {self.v4}
  no bgp ebgp-requires-policy
  no bgp network import-check

@@ -167,3 +167,23 @@ for _ in range(5):
 print(waits)
 """
     assert python(code) == str(waits)
+
+
+@pytest.mark.parametrize(
+    ("mended", "said"), [("launch.mend()", "UPDATE 0"), ("pass", "UPDATE message error")]
+)
+def test_an_update_from_a_router_is_not_even_read(mended: str, said: str) -> None:
+    """One that cannot be taken apart: ExaBGP would end the session over routes that we refuse anyway."""
+    code = f"""
+{mended}
+from exabgp.logger import log
+log.debug = lambda *_, **__: None
+from exabgp.bgp.message import Message, Notify
+from exabgp.bgp.message.direction import Direction
+try:
+    update = Message.unpack(Message.CODE.UPDATE, bytes.fromhex("ffff0000"), Direction.IN, None)
+    print(Message.CODE.name(update.ID), len(update.nlris))
+except Notify as error:
+    print(error)
+"""
+    assert said in python(code)
