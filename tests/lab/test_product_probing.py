@@ -25,10 +25,8 @@ def test_an_address_that_a_stranger_has_is_found_on_the_wire_and_the_next_one_gi
         ingress = until("both are given", lambda: product.every_ingress("web"), lambda found: len(found) == 2)
         assert ingress == [SECOND, SECOND6]
         for address in (FIRST, FIRST6):
-            (said,) = (
-                one for one in product.events("Service", "web", "AddressInUse") if f"{address} " in one
-            )
-            assert link["address"] in said and " on eth0" in said
+            told = [one for one in product.events("Service", "web", "AddressInUse") if f"{address} " in one]
+            assert told and all(link["address"] in one and " on eth0" in one for one in told)
         owner = until("a node owns it", lambda: product.vips()[SECOND].get("candidates", [""])[0])
         until("it answers", lambda: product.nodestates()[owner]["duties"])
         # What nodes found is no longer needed, and gone.
