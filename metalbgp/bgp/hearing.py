@@ -185,7 +185,7 @@ class Hearing(Book):
 
     def _down(self, session: Session, peer: str, reason: str, now: float) -> None:
         session.connected = False
-        if reason and not (session.last_error and reason == CLOSING):
+        if reason and not _says_less(reason, session.last_error):
             session.last_error = reason
         if session.up:
             session.up, session.since = False, now
@@ -292,3 +292,10 @@ class Hearing(Book):
         if not session.up and not session.last_error and now - session.since > SILENCE:
             session.last_error = NO_CONNECTION
             self._effects.append(SessionChanged(peer))
+
+
+def _says_less(reason: str, known: str) -> bool:
+    """`down` has the numbers alone; its NOTIFICATION came just before, and may have had words as well."""
+    numbers, _, side = reason.rpartition(" (")
+    repeated = bool(numbers) and known.startswith(f"{numbers}: ") and known.endswith(f" ({side}")
+    return bool(known) and (reason == CLOSING or repeated)

@@ -224,9 +224,9 @@ def test_a_peer_that_refuses_is_reported_in_the_words_of_the_rfc(lab: Lab) -> No
     two.vtysh(
         "configure terminal", f"router bgp {two.asn}", f"neighbor {two.ours4} shutdown message maint window"
     )
-    agent.until(
-        lambda: "Cease / Administrative Shutdown" in agent.sessions[two.v4]["last_error"], "the shutdown"
-    )
+    agent.until(lambda: agent.sessions[two.v4]["state"] != "Established", "the shutdown")
+    assert agent.sessions[two.v4]["last_error"].startswith("Cease / Administrative Shutdown: ")
+    assert '"maint window" (from the router)' in agent.sessions[two.v4]["last_error"]
 
 
 @pytest.mark.parametrize("draining", [False, True])

@@ -58,3 +58,25 @@ def test_who_is_down_without_a_reason_is_knocked_at_and_what_a_router_says_comes
     assert list(machine.unexplained(20.0)) == []
     machine.explained("10.0.0.1", "connection refused", 21.0)
     assert session.last_error.startswith("OPEN Message Error / Bad Peer AS")
+
+
+@pytest.mark.parametrize(
+    ("ended", "kept"),
+    [
+        ("Cease / Administrative Shutdown (from the router)", True),
+        ("closing connection", True),
+        ("Cease / Administrative Reset (from the router)", False),
+        ("Cease / Administrative Shutdown (from us)", False),
+        ("Cease (from the router)", False),
+    ],
+)
+def test_the_words_of_a_notification_outlive_the_end_of_its_session_and_not_another_reason(
+    ended: str, kept: bool
+) -> None:
+    """The operator's "maint window" was gone within a millisecond: ExaBGP's `down` has the numbers alone."""
+    machine = running()
+    machine.line(Notified("10.0.0.1", False, "Cease / Administrative Shutdown: maint window"), 1.0)
+    said = "Cease / Administrative Shutdown: maint window (from the router)"
+    assert machine.sessions["10.0.0.1"].last_error == said
+    machine.line(Down("10.0.0.1", ended), 1.0)
+    assert machine.sessions["10.0.0.1"].last_error == (said if kept else ended)
