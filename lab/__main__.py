@@ -13,7 +13,7 @@ from pathlib import Path
 import click
 
 from lab import router, teardown
-from lab.binaries import ensure_binaries
+from lab.binaries import ensure_binaries, ensure_gobgp
 from lab.cluster import Lab
 from lab.images import build_images, build_product
 from lab.settings import CLIENT, CONTROL, NODES, REPOSITORY, ROUTER, Settings
@@ -74,9 +74,17 @@ def status(settings: Settings) -> None:
 
 
 @main.command()
+def binaries() -> None:
+    """Build the binaries that tests need; at once when the cache has them."""
+    ensure_binaries()
+    ensure_gobgp()
+
+
+@main.command()
 def build() -> None:
     """Build binaries and images without starting anything."""
     ensure_binaries()
+    ensure_gobgp()
     build_images()
     build_product()
 

@@ -23,6 +23,8 @@ MEMORY: Final = Path("/dev/shm/metalbgp-lab")
 
 KUBERNETES: Final = "1.36.3"
 BINARIES: Final = CACHE / f"bin-{KUBERNETES}"
+GOBGP: Final = "3.37.0"
+GOBGP_BINARIES: Final = CACHE / f"gobgp-{GOBGP}"
 IMAGES: Final = CACHE / "images"
 
 # What a lab needs on tmpfs: three unpacked copies of every image, and etcd. Below that it goes to the disk.

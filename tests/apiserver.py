@@ -64,7 +64,7 @@ def binaries() -> Path:
             return place
     looked = " or ".join(str(place) for place in places)
     pytest.fail(
-        f"no etcd, kube-apiserver and kubectl in {looked}: run `lab up` once (it builds them), "
+        f"no etcd, kube-apiserver and kubectl in {looked}: run `lab/lab binaries` once, "
         "or set KUBEBUILDER_ASSETS",
         pytrace=False,
     )
