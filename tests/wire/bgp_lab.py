@@ -46,8 +46,8 @@ def clean() -> None:
         run("ip", "netns", "delete", name)
 
 
-class Router:
-    """One bgpd in its namespace, joined to the speaker: 10.90.N.1 here, 10.90.N.2 there; fd90:N::/64."""
+class Linked:
+    """A namespace joined to the speaker: 10.90.N.1 here, 10.90.N.2 there; fd90:N::/64."""
 
     def __init__(self, number: int, folder: Path) -> None:
         self.number = number
@@ -56,11 +56,9 @@ class Router:
         self.v4, self.ours4 = f"10.90.{number}.1", f"10.90.{number}.2"
         self.v6, self.ours6 = f"fd90:{number}::1", f"fd90:{number}::2"
         self.asn = 65100 + number
-        self._peers: tuple[str, ...] = self.ours4, self.ours6
         self._process: subprocess.Popen[bytes] | None = None
         self._link()
         self.folder.mkdir()
-        shutil.chown(self.folder, "frr", "frr")
 
     def _link(self) -> None:
         veth = f"v{self.number}"
@@ -74,6 +72,34 @@ class Router:
             run("ip", "-n", namespace, "address", "add", f"{six}/64", "dev", device, "nodad")
             run("ip", "-n", namespace, "link", "set", "lo", "up")
             run("ip", "-n", namespace, "link", "set", device, "up")
+
+    def kill(self) -> None:
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait(10)
+
+    def neighbor(self, family: int = 4, **changes: Any) -> dict[str, Any]:
+        """The Neighbor that the speaker needs for this router."""
+        address, families = (self.v4, ["ipv4"]) if family == 4 else (self.v6, ["ipv6"])
+        return {
+            "address": address,
+            "name": f"r{self.number}-{family}",
+            "local_as": 65001,
+            "peer_as": self.asn,
+            "router_id": "10.90.0.2",
+            "hold_time": 9,
+            "families": families,
+            **changes,
+        }
+
+
+class Router(Linked):
+    """One bgpd of FRR."""
+
+    def __init__(self, number: int, folder: Path) -> None:
+        super().__init__(number, folder)
+        self._peers: tuple[str, ...] = self.ours4, self.ours6
+        shutil.chown(self.folder, "frr", "frr")
 
     def start(
         self,
@@ -116,10 +142,8 @@ router bgp {self.asn}
         wait_for((self.folder / "bgpd.vty").exists, "bgpd's socket")
 
     def kill(self) -> None:
-        if self._process is not None:
-            self._process.kill()
-            self._process.wait(10)
-            (self.folder / "bgpd.vty").unlink(missing_ok=True)
+        super().kill()
+        (self.folder / "bgpd.vty").unlink(missing_ok=True)
 
     def pause(self) -> None:
         """bgpd is busy with something else, and its kernel is not."""
@@ -150,20 +174,6 @@ router bgp {self.asn}
         peer = peer or (self.ours6 if family == 6 else self.ours4)
         found: dict[str, Any] = json.loads(self.vtysh(f"show bgp neighbors {peer} json"))[peer]
         return found
-
-    def neighbor(self, family: int = 4, **changes: Any) -> dict[str, Any]:
-        """The Neighbor that the speaker needs for this router."""
-        address, families = (self.v4, ["ipv4"]) if family == 4 else (self.v6, ["ipv6"])
-        return {
-            "address": address,
-            "name": f"r{self.number}-{family}",
-            "local_as": 65001,
-            "peer_as": self.asn,
-            "router_id": "10.90.0.2",
-            "hold_time": 9,
-            "families": families,
-            **changes,
-        }
 
 
 def wait_for(condition: Callable[[], Any], what: str, limit: float = 15.0) -> Any:
@@ -340,6 +350,7 @@ class Lab:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.routers: dict[int, Router] = {}
+        self.others: list[Linked] = []  # what is no FRR: gobgp_lab.py
         self.speaker = Speaker(folder)
 
     def router(self, number: int) -> Router:
@@ -378,7 +389,7 @@ def laboratory() -> Iterator[Lab]:
     finally:
         lab.speaker.kill()
         sys.stderr.write(lab.speaker.log()[-6000:])  # pytest shows it when the test failed
-        for router in lab.routers.values():
+        for router in (*lab.routers.values(), *lab.others):
             router.kill()
         clean()
         shutil.rmtree(folder, ignore_errors=True)
