@@ -11,9 +11,9 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from metalbgp.bgp.effects import Effect, SessionChanged, Write
-from metalbgp.bgp.journal import Entry, Key, Outstanding, Session, State
+from metalbgp.bgp.journal import Entry, Key, Lacking, Outstanding, Session, State
 from metalbgp.bgp.reload import Reload
-from metalbgp.bgp.values import PeerState
+from metalbgp.bgp.values import Found, Neighbor, PeerState
 from metalbgp.model.routes import Attributes
 
 Kind = Literal["routes", "eor", "flush", "reload", "show", "state"]
@@ -50,6 +50,10 @@ class Book:
         self._draining = False
         self._closing = False
         self._leaving: set[str] = set()
+        self._asked: dict[str, Neighbor] = {}  # as the agent wants them, by key
+        self._found: dict[str, Found] = {}  # what they lacked
+        self.lacking: dict[str, Lacking] = {}  # those that lack it still
+        self._learned: dict[str, str] = {}  # address of an unnumbered session → its key
         self._tick = 0.0
 
     def state(self, entry: Entry) -> State:
@@ -94,6 +98,10 @@ class Book:
         if session is not None:
             session.replay.discard(entry.key)
         self._look(entry)
+
+    def _key(self, address: str) -> str:
+        """ExaBGP speaks of addresses; an unnumbered session has a name that it keeps whatever it learns."""
+        return self._learned.get(address, address)
 
     def _forget(self, peer: str, now: float) -> None:
         session = self.sessions[peer]

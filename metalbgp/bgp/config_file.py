@@ -62,7 +62,10 @@ def _neighbor(n: Neighbor, generation: int) -> str:
     graceful = (
         f"graceful-restart {n.graceful_restart};" if n.graceful_restart else "graceful-restart disable;"
     )
-    lines.append(f"capability {{ asn4 enable; route-refresh enable; {graceful} }}")
+    hops = "nexthop enable; " if n.extended_next_hop else ""
+    lines.append(f"capability {{ asn4 enable; route-refresh enable; {hops}{graceful} }}")
+    if n.extended_next_hop:
+        lines.append("nexthop { ipv4 unicast ipv6; }")
     lines.append(
         f"api {{ processes [ {PROCESS} ]; neighbor-changes; negotiated; "
         "receive { parsed; notification; open; } send { parsed; update; notification; } }"

@@ -20,10 +20,13 @@ from typing import Final
 from metalbgp import logs, processes
 from metalbgp.bgp import wire
 from metalbgp.bgp.config_file import render
-from metalbgp.bgp.effects import Effect, Install, RestartChild, Write
+from metalbgp.bgp.effects import AskAgain, Effect, Install, RestartChild, Write
 from metalbgp.bgp.knock import Knocker
 from metalbgp.bgp.machine import Machine
+from metalbgp.bgp.seek import Seeker
+from metalbgp.bgp.values import Found, Neighbor
 from metalbgp.loop import Loop
+from metalbgp.model.reasons import Reason
 
 STOP_LIMIT: Final = 3.0  # seconds from SIGTERM to SIGKILL
 IMAGE: Final = Path("/opt/metalbgp/exabgp-conf")
@@ -80,6 +83,7 @@ class Edge:
         self._knocker = Knocker(
             loop, lambda: () if self._stopping else self.machine.unexplained(loop.now()), self._explained
         )
+        self._seeker = Seeker(loop, lambda: () if self._stopping else self.machine.seeking, self._found)
 
     def start(self) -> None:
         with suppress(FileNotFoundError):
@@ -92,9 +96,18 @@ class Edge:
         self._write_file(self._file, render((), self._helper, 0))
         self._spawn()
         self._knocker.start()
+        self._seeker.start()
 
-    def _explained(self, peer: str, why: str) -> None:
+    def neighbors(self, wanted: Iterable[Neighbor]) -> None:
+        """The full list of sessions."""
+        self.do(self.machine.neighbors(wanted, self._loop.now()))
+        self._seeker.look()
+
+    def _explained(self, peer: str, why: Reason) -> None:
         self.do(self.machine.explained(peer, why, self._loop.now()))
+
+    def _found(self, peer: str, found: Found) -> None:
+        self.do(self.machine.found(peer, found, self._loop.now()))
 
     def stop(self, stopped: Callable[[], None]) -> None:
         """SIGTERM, then SIGKILL; no respawn. `stopped` is called when it is gone."""
@@ -113,6 +126,8 @@ class Edge:
                     self._flush()
                 case Install():
                     self._validate(effect)
+                case AskAgain(peer):
+                    self._seeker.unlearn(peer)
                 case RestartChild(reason):
                     logs.warn("exabgp-restart", reason=reason)
                     self._end()

@@ -26,6 +26,12 @@ class RestartChild(Struct, frozen=True):
     reason: str
 
 
+class AskAgain(Struct, frozen=True):
+    """The AS number that was learned for this neighbour is not (any more) the router's."""
+
+    peer: str
+
+
 class SessionChanged(Struct, frozen=True):
     peer: str
 
@@ -42,4 +48,4 @@ class Problem(Struct, frozen=True):
     peer: str = ""
 
 
-Effect = Write | Install | RestartChild | SessionChanged | RoutesChanged | Problem
+Effect = Write | Install | RestartChild | AskAgain | SessionChanged | RoutesChanged | Problem

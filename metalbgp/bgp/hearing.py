@@ -8,6 +8,8 @@ Elsewhere: the entries are book.py; the next command is machine.py, which also l
 from collections.abc import Iterator
 from typing import Final, assert_never
 
+from msgspec.structs import replace
+
 from metalbgp.bgp import wire
 from metalbgp.bgp.book import Book, Pending
 from metalbgp.bgp.effects import Problem, RestartChild, SessionChanged
@@ -27,14 +29,13 @@ from metalbgp.bgp.values import (
     Shutdown,
     Up,
 )
+from metalbgp.model.reasons import BadPeerAS, ConnectionClosed, NoConnection, Notification, Reason
 
 ACK_LIMIT: Final = 20.0  # seconds without the answer that is due: the child hangs
 CONFIRM_LIMIT: Final = 5.0  # seconds of silence of a session that owes an UPDATE: read it back
 RESYNC_LIMIT: Final = 15.0  # seconds that a read-back may take; twice within them, and the child is restarted
 SILENCE: Final = 10.0  # seconds without a session after which "no connection" is said
 UNEXPLAINED: Final = 3.0  # seconds without a session and without a reason: it is looked for
-CLOSING: Final = "closing connection"  # ExaBGP's word for whatever ends a connection before BGP begins
-NO_CONNECTION: Final = f"no connection for {SILENCE:.0f} s: unreachable, refused, or another password"
 
 
 class Hearing(Book):
@@ -93,6 +94,7 @@ class Hearing(Book):
             case Shutdown() | Ignored():
                 return
             case _:
+                event = replace(event, peer=self._key(event.peer))
                 session = self.sessions.get(event.peer)
         if session is None:
             return  # a peer that the file no longer has
@@ -103,20 +105,31 @@ class Hearing(Book):
                 self._fence(session, peer, afi, now)
             case Up(peer, local):
                 self._up(session, peer, local, now)
-            case Down(peer, reason):
-                self._down(session, peer, reason, now)
+            case Down(peer, why):
+                self._down(session, peer, why, now)
             case Connected():
                 session.connected = True
                 session.tries += 1
-            case Negotiated(_, families, _):
-                session.families = frozenset(families)
-            case Opened(_, graceful, _):
-                session.offered_graceful = graceful
-            case Notified(peer, sent, reason):
-                session.last_error = f"{reason} ({'from us' if sent else 'from the router'})"
-                self._effects.append(SessionChanged(peer))
+            case Negotiated(_, families, _, extended):
+                session.families, session.extended_next_hop = frozenset(families), extended
+            case Opened(_, graceful, asn):
+                session.offered_graceful, session.heard_as = graceful, asn
+            case Notified(peer, why):
+                self._notified(session, peer, why, now)
             case _:
                 assert_never(event)
+
+    def _notified(self, session: Session, peer: str, why: Notification, now: float) -> None:
+        if isinstance(why, BadPeerAS) and why.ours:
+            why = replace(why, heard=session.heard_as, expected=session.neighbor.peer_as)
+            if session.neighbor.external:
+                self._unlearn(peer, now)
+        session.why = why
+        self._effects.append(SessionChanged(peer))
+
+    def _unlearn(self, peer: str, now: float) -> None:
+        """The router has another AS than it had: machine.py has it asked again."""
+        raise NotImplementedError
 
     def _sent(self, session: Session, sent: Sent, now: float) -> None:
         session.progress = now
@@ -165,7 +178,7 @@ class Hearing(Book):
     def _up(self, session: Session, peer: str, local: str, now: float) -> None:
         session.up, session.connected, session.since, session.local = True, True, now, local
         session.graceful = bool(session.neighbor.graceful_restart) and session.offered_graceful
-        session.tries, session.last_error, session.knocked, session.progress = 0, "", "", now
+        session.tries, session.why, session.progress = 0, None, now
         session.eor_told, session.eor_seen = set(), set()
         session.replay = set()
         session.resync_wanted = session.unsure
@@ -183,10 +196,10 @@ class Hearing(Book):
             self._look(entry)
         self._effects.append(SessionChanged(peer))
 
-    def _down(self, session: Session, peer: str, reason: str, now: float) -> None:
+    def _down(self, session: Session, peer: str, why: Reason | None, now: float) -> None:
         session.connected = False
-        if reason and not _says_less(reason, session.last_error):
-            session.last_error = reason
+        if why is not None and not _says_less(why, session.why):
+            session.why = why
         if session.up:
             session.up, session.since = False, now
             session.unsure = session.unsure or session.resyncing
@@ -209,18 +222,19 @@ class Hearing(Book):
 
     def _read_back(self, shown: PeerState, now: float) -> None:
         """After a lost helper: is the session up, and as what?"""
-        session = self.sessions.get(shown.peer)
+        peer = self._key(shown.peer)
+        session = self.sessions.get(peer)
         if session is None:
             return
-        for entry in self.routes.get(shown.peer, {}).values():
+        for entry in self.routes.get(peer, {}).values():
             if entry.out is not None:
                 self._settle(entry)
         if shown.up:
             session.families = frozenset(shown.families)
             session.offered_graceful = shown.graceful_restart
-            self._up(session, shown.peer, shown.local, now)
+            self._up(session, peer, shown.local, now)
         else:
-            self._down(session, shown.peer, "", now)
+            self._down(session, peer, None, now)
 
     def _resync(self, session: Session, peer: str, now: float) -> None:
         """Let ExaBGP send all that it holds, with End-of-RIB behind as the fence."""
@@ -271,17 +285,14 @@ class Hearing(Book):
     def unexplained(self, now: float) -> Iterator[Neighbor]:
         """Sessions that we dial, that do not come up, and of which nobody said why."""
         for session in self.sessions.values():
-            vague = session.last_error in ("", CLOSING, NO_CONNECTION, session.knocked)
             dials = not session.up and not session.neighbor.passive
-            if dials and vague and now - session.since >= UNEXPLAINED:
+            if dials and session.vague and now - session.since >= UNEXPLAINED:
                 yield session.neighbor
 
-    def _explained(self, peer: str, why: str) -> None:
+    def _explained(self, peer: str, why: Reason) -> None:
         session = self.sessions.get(peer)
-        if session is None or session.up or session.knocked == why == session.last_error:
-            return
-        if session.last_error in ("", CLOSING, NO_CONNECTION, session.knocked):
-            session.knocked = session.last_error = why
+        if session is not None and not session.up and session.vague and session.why != why:
+            session.why = why
             self._effects.append(SessionChanged(peer))
 
     def _overdue_session(self, peer: str, session: Session, now: float) -> None:
@@ -289,13 +300,13 @@ class Hearing(Book):
         if stuck and now - session.progress > CONFIRM_LIMIT:
             session.resync_since = None
             self._effects.append(RestartChild(f"the session with {peer} cannot be read back"))
-        if not session.up and not session.last_error and now - session.since > SILENCE:
-            session.last_error = NO_CONNECTION
+        if not session.up and session.why is None and now - session.since > SILENCE:
+            session.why = NoConnection(seconds=round(SILENCE))
             self._effects.append(SessionChanged(peer))
 
 
-def _says_less(reason: str, known: str) -> bool:
+def _says_less(why: Reason, known: Reason | None) -> bool:
     """`down` has the numbers alone; its NOTIFICATION came just before, and may have had words as well."""
-    numbers, _, side = reason.rpartition(" (")
-    repeated = bool(numbers) and known.startswith(f"{numbers}: ") and known.endswith(f" ({side}")
-    return bool(known) and (reason == CLOSING or repeated)
+    if isinstance(why, Notification) and isinstance(known, Notification):
+        return (why.words, why.ours) == (known.words, known.ours)
+    return known is not None and isinstance(why, ConnectionClosed)

@@ -11,9 +11,11 @@ from typing import Literal
 from metalbgp.bgp import wire
 from metalbgp.bgp.values import Neighbor, Sent
 from metalbgp.model.addresses import family
+from metalbgp.model.reasons import ConnectionClosed, NoConnection, NotReached, Reason, SessionEnded
 from metalbgp.model.routes import Attributes
 
 Key = tuple[str, str]  # (peer address, prefix)
+VAGUE = (ConnectionClosed, NoConnection, NotReached, SessionEnded)
 State = Literal["wanted", "sent", "confirmed", "waiting", "withdrawing", "withdrawn", "refused"]
 
 
@@ -55,6 +57,15 @@ class Entry:
 
 
 @dataclass(slots=True)
+class Lacking:
+    """A neighbour that ExaBGP cannot be told of yet, and why."""
+
+    neighbor: Neighbor
+    why: Reason
+    since: float
+
+
+@dataclass(slots=True)
 class Session:
     """One neighbour as the child runs it."""
 
@@ -66,8 +77,9 @@ class Session:
     families: frozenset[str] = frozenset()
     graceful: bool = False  # negotiated by both ends
     offered_graceful: bool = False
-    last_error: str = ""
-    knocked: str = ""  # what knocking at the door found (knock.py); last_error, unless the router said more
+    extended_next_hop: bool = False  # negotiated: IPv4 routes may have our IPv6 address as next hop
+    why: Reason | None = None  # it is down, or went down last
+    heard_as: int = 0  # what the router called itself in its last OPEN
     tries: int = 0
     replay: set[Key] = field(default_factory=set)  # to be confirmed before End-of-RIB
     eor_told: set[str] = field(default_factory=set)
@@ -85,6 +97,11 @@ class Session:
         if self.up:
             return "Established"
         return "OpenSent" if self.connected else "Connect"
+
+    @property
+    def vague(self) -> bool:
+        """Nobody said why it is down, but for our own guesses: another one may replace them."""
+        return self.why is None or isinstance(self.why, VAGUE)
 
     @property
     def resyncing(self) -> bool:

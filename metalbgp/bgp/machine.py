@@ -17,13 +17,24 @@ drops withdraws; a helper that died took answers and events with it. Hence the r
 from collections.abc import Iterable, Sequence
 from typing import Final, assert_never
 
+from msgspec.structs import replace
+
 from metalbgp.bgp import wire
 from metalbgp.bgp.book import Pending
-from metalbgp.bgp.effects import Effect, Install, Problem, RestartChild, RoutesChanged, SessionChanged
+from metalbgp.bgp.effects import (
+    AskAgain,
+    Effect,
+    Install,
+    Problem,
+    RestartChild,
+    RoutesChanged,
+    SessionChanged,
+)
 from metalbgp.bgp.hearing import Hearing
-from metalbgp.bgp.journal import Entry, Outstanding, Session
+from metalbgp.bgp.journal import Entry, Lacking, Outstanding, Session
 from metalbgp.bgp.reload import identity
-from metalbgp.bgp.values import Answer, BadNeighbor, Neighbor, Text, check
+from metalbgp.bgp.values import Answer, BadNeighbor, Found, Neighbor, Text, check, completed
+from metalbgp.model.reasons import ASNotLearned, Reason
 from metalbgp.model.routes import Attributes
 
 WINDOW: Final = 200  # prefixes commanded and not settled, over all sessions: ExaBGP slows down with its queue
@@ -40,23 +51,65 @@ class Machine(Hearing):
 
     def neighbors(self, wanted: Iterable[Neighbor], now: float) -> list[Effect]:
         """The full list of sessions. A bad one keeps its last good version; all others go on."""
-        target: dict[str, Neighbor] = {}
+        asked: dict[str, Neighbor] = {}
         for neighbor in wanted:
             try:
                 good = check(neighbor)
             except BadNeighbor as error:
-                self._effects.append(Problem("neighbor-refused", str(error), neighbor.address))
-                last = self._reload.target.get(neighbor.address)
+                self._effects.append(Problem("neighbor-refused", str(error), neighbor.key))
+                last = self._asked.get(neighbor.key)
                 if last is None:
                     continue
                 good = last
-            if good.address in target:
-                text = f"two peers have the address {good.address}; only the first runs"
-                self._effects.append(Problem("neighbor-refused", text, good.address))
+            if good.key in asked:
+                text = f"two peers have the address {good.key}; only the first runs"
+                self._effects.append(Problem("neighbor-refused", text, good.key))
                 continue
-            target[good.address] = good
-        self._reload.want(target)
+            asked[good.key] = good
+        self._asked = asked
+        self._settle_neighbors(now)
         return self._pump(now)
+
+    def found(self, peer: str, found: Found, now: float) -> list[Effect]:
+        """What a neighbour lacked (seek.py), or why it is not to be had on this node."""
+        if self._found.get(peer) != found:
+            self._found[peer] = found
+            self._settle_neighbors(now)
+        return self._pump(now)
+
+    @property
+    def seeking(self) -> Sequence[Neighbor]:
+        """Neighbours of which something must be looked at or learned here, for as long as they run."""
+        return tuple(one for one in self._asked.values() if one.incomplete)
+
+    def _unlearn(self, peer: str, now: float) -> None:
+        if peer in self._found:
+            self._found[peer] = replace(self._found[peer], asn=0, why=ASNotLearned())
+            self._effects.append(AskAgain(peer))
+            self._settle_neighbors(now)
+
+    def _settle_neighbors(self, now: float) -> None:
+        """Whatever is complete shall run; of the rest is said what is missing."""
+        target: dict[str, Neighbor] = {}
+        addresses: dict[str, str] = {}
+        lacking: dict[str, Lacking] = {}
+        for key, one in self._asked.items():
+            made = completed(one, self._found.get(key), addresses)
+            if isinstance(made, Neighbor):
+                target[key] = made
+                addresses[made.address] = made.name or key
+            else:
+                before = self.lacking.get(key)
+                lacking[key] = before if before and before.why == made else Lacking(one, made, now)
+        for key in self._found.keys() - self._asked.keys():
+            del self._found[key]
+        changed = [
+            key for key in lacking.keys() | self.lacking.keys() if lacking.get(key) != self.lacking.get(key)
+        ]
+        self.lacking = lacking
+        self._effects += [SessionChanged(key) for key in sorted(changed)]
+        if target != self._reload.target:
+            self._reload.want(target)
 
     def want(self, wants: Iterable[tuple[str, str, Attributes | None]], now: float) -> list[Effect]:
         """Levels: the last one said for a (peer, prefix) is what we work towards. None: withdrawn."""
@@ -109,7 +162,7 @@ class Machine(Hearing):
 
     # What the edge says
 
-    def explained(self, peer: str, why: str, now: float) -> list[Effect]:
+    def explained(self, peer: str, why: Reason, now: float) -> list[Effect]:
         """Why the router does not let us in, as far as knocking can tell."""
         self._explained(peer, why)
         return self._pump(now)
@@ -184,7 +237,8 @@ class Machine(Hearing):
 
     @property
     def configured(self) -> Sequence[Neighbor]:
-        return tuple(self._reload.target.values())
+        """As asked for: what they lacked is not told."""
+        return tuple(self._asked.values())
 
     @property
     def reloading(self) -> bool:
@@ -205,6 +259,9 @@ class Machine(Hearing):
             elif session.neighbor != neighbor:
                 self._effects.append(SessionChanged(peer))  # its name, if nothing else
             session.neighbor = neighbor
+        self._learned = {
+            one.neighbor.address: key for key, one in self.sessions.items() if key.startswith("%")
+        }
 
     def _pump(self, now: float) -> list[Effect]:
         if not self._closing:
@@ -274,12 +331,14 @@ class Machine(Hearing):
             lone = len(groups) if entry.alone else -1
             groups.setdefault((key[0], entry.afi, goal, lone), []).append(entry)
         for (peer, _, goal, _), members in groups.items():
-            neighbor = self.sessions[peer].neighbor
+            neighbor, local = self.sessions[peer].neighbor, self.sessions[peer].local
             for start in range(0, len(members), LINE):
                 part = members[start : start + LINE]
                 names = [e.key[1] for e in part]
                 text = (
-                    wire.withdraw(neighbor, names) if goal is None else wire.announce(neighbor, goal, names)
+                    wire.withdraw(neighbor, names)
+                    if goal is None
+                    else wire.announce(neighbor, goal, names, local)
                 )
                 outs = [(e, e.out) for e in part if e.out is not None]
                 self._write([text], [Pending("routes", now, peer, outs)])
@@ -308,7 +367,7 @@ class Machine(Hearing):
                 self._doubt(session, entry.key[0], text, now)
             return False
         try:
-            wire.check_next_hop(session.neighbor, entry.key[1], goal)
+            wire.check_next_hop(session.neighbor, entry.key[1], goal, extended=session.extended_next_hop)
         except wire.BadRoute as error:
             entry.error = str(error)
             session.replay.discard(entry.key)

@@ -1,11 +1,25 @@
 """The words of a NOTIFICATION: RFC 4271 section 4.5, Cease subcodes of RFC 4486 and its successors.
 
 In:  code and subcode, or the reason text of an ExaBGP `down` event.
-Out: "Cease / Administrative Shutdown", as the operator of the router reads it in his own log.
+Out: "Cease / Administrative Shutdown", as the operator of the router reads it in his own log; and the typed
+     reason of it.
 """
 
 import re
 from typing import Final
+
+from metalbgp.model.reasons import (
+    BadPeerAS,
+    BadRouterID,
+    ConnectionClosed,
+    HoldTimerExpired,
+    Notification,
+    Reason,
+    SessionEnded,
+    ShutDownThere,
+    UnacceptableHoldTime,
+    UnsupportedCapability,
+)
 
 CODES: Final = {
     1: "Message Header Error",
@@ -63,10 +77,27 @@ def words(code: int, subcode: int) -> str:
     return f"{name} / {SUBCODES.get((code, subcode), f'subcode {subcode}')}"
 
 
-def in_words(reason: str) -> str:
-    """An ExaBGP reason with its numbers replaced by names."""
+TYPES: Final[dict[tuple[int, int], type[Notification]]] = {
+    (2, 2): BadPeerAS,
+    (2, 3): BadRouterID,
+    (2, 4): UnsupportedCapability,
+    (2, 6): UnacceptableHoldTime,
+    (2, 7): UnsupportedCapability,
+    (4, 0): HoldTimerExpired,
+    (6, 2): ShutDownThere,
+}
+CLOSING: Final = "closing connection"  # ExaBGP's word for whatever ends a connection before BGP begins
+
+
+def notification(code: int, subcode: int, *, ours: bool, text: str = "") -> Notification:
+    """As a reason; `text`: what else it carried, if people can read it."""
+    kind = TYPES.get((code, subcode), Notification)
+    return kind(words=words(code, subcode), ours=ours, text=text if text.isprintable() else "")
+
+
+def ended(reason: str) -> Reason:
+    """Why a session, or one try of it, ended, by the text of ExaBGP's `down` event."""
     found = NUMBERS.search(reason)
-    if found is None:
-        return reason
-    who = "from the router" if found[1] == "received" else "from us"
-    return f"{words(int(found[2]), int(found[3]))} ({who})"
+    if found is not None:
+        return notification(int(found[2]), int(found[3]), ours=found[1] == "sent")
+    return ConnectionClosed() if reason == CLOSING else SessionEnded(reason)

@@ -8,25 +8,35 @@ Elsewhere: route attributes are model/routes.py; the text of lines is wire.py.
 
 import base64
 import binascii
+from collections.abc import Mapping
 from typing import Final, Literal
 
 from msgspec import Struct
+from msgspec.structs import replace
 
-from metalbgp.model.addresses import AddressError, canonical, family
+from metalbgp.model.addresses import AddressError, canonical, family, is_interface
+from metalbgp.model.reasons import (
+    ASNotLearned,
+    NotExternal,
+    Notification,
+    PeerAddressTaken,
+    Reason,
+    RouterNotHeard,
+    VRFMissing,
+)
 
 Family = Literal["ipv4", "ipv6"]
 FAMILIES: Final[tuple[Family, ...]] = ("ipv4", "ipv6")
 MAX_AS: Final = 2**32 - 1
-LONGEST_INTERFACE: Final = 15  # IFNAMSIZ - 1
 LONGEST_PASSWORD: Final = 80  # TCP_MD5SIG_MAXKEYLEN
 
 
 class Neighbor(Struct, frozen=True, omit_defaults=True):
-    """One BGP session. `address` is its key: two neighbours with one address cannot exist in ExaBGP."""
+    """One BGP session. Two neighbours with one address cannot exist in ExaBGP."""
 
-    address: str
+    address: str  # "": unnumbered, and not learned yet
     local_as: int
-    peer_as: int  # a number: "external" and "internal" are resolved before (ExaBGP's auto is unusable)
+    peer_as: int  # 0: external, and not learned yet (ExaBGP's auto is unusable)
     router_id: str
     name: str = ""  # BGPPeer name, for people
     local_address: str = ""  # "": chosen by the kernel
@@ -40,8 +50,22 @@ class Neighbor(Struct, frozen=True, omit_defaults=True):
     ttl_security: bool = False  # GTSM (RFC 5082): send and require TTL 255
     multihop: bool = False  # nothing to set in ExaBGP: it sends with the kernel's TTL anyway
     interface: str = ""  # bind to this device
+    unnumbered: bool = False  # the address is learned from router advertisements on `interface`
+    vrf: bool = False  # `interface` must be a VRF
+    external: bool = False  # whatever AS the router has, but not ours
+    extended_next_hop: bool = False  # offer RFC 8950: IPv4 routes with an IPv6 next hop
     passive: bool = False  # wait for the router; needs `listen`
     listen: int = 0  # also accept on this port, 0: only dial
+
+    @property
+    def key(self) -> str:
+        """What the session is called between agent and parent; an unnumbered one keeps it for life."""
+        return f"%{self.interface}" if self.unnumbered else self.address
+
+    @property
+    def incomplete(self) -> bool:
+        """Something must be looked at or learned on this node before ExaBGP may know of it (seek.py)."""
+        return self.unnumbered or self.vrf or self.external
 
     @property
     def ibgp(self) -> bool:
@@ -72,16 +96,16 @@ def _address(n: Neighbor, field: str) -> str:
 
 def check(n: Neighbor) -> Neighbor:
     """The neighbour with canonical addresses, or BadNeighbor: all that the file will hold is proven."""
-    address = _address(n, "address")
+    address = _address(n, "address") if n.address or not n.unnumbered else ""
     router_id = _address(n, "router_id")
     local = _address(n, "local_address") if n.local_address else ""
     if family(router_id) != 4:
         raise BadNeighbor(f"peer {n.address!r}: router_id {n.router_id!r} must look like an IPv4 address")
-    if local and family(local) != family(address):
+    if local and not n.unnumbered and family(local) != family(address):
         raise BadNeighbor(f"peer {n.address!r}: local_address {local} is of the other family")
     for field, low, high in (
         ("local_as", 1, MAX_AS),
-        ("peer_as", 1, MAX_AS),
+        ("peer_as", 0 if n.external else 1, MAX_AS),
         ("port", 1, 65535),
         ("listen", 0, 65535),
         ("hold_time", 0, 65535),
@@ -97,13 +121,40 @@ def check(n: Neighbor) -> Neighbor:
     if n.passive and not n.listen:
         raise BadNeighbor(f"peer {n.address!r}: passive needs a port to listen on")
     name = n.interface
-    if name and not (
-        len(name) <= LONGEST_INTERFACE and name.isascii() and all(c.isalnum() or c in "-_.@" for c in name)
-    ):
+    if not name and (n.unnumbered or n.vrf):
+        raise BadNeighbor(f"peer {n.address!r}: interface is missing")
+    if address.startswith("fe80:") and not name:
+        raise BadNeighbor(f"peer {n.address!r}: a link-local address needs its interface")
+    if name and not is_interface(name):
         raise BadNeighbor(f"peer {n.address!r}: interface {name!r} is not a device name")
     _password(n)
     proven = {"address": address, "router_id": router_id, "local_address": local}
     return Neighbor(**{**{f: getattr(n, f) for f in n.__struct_fields__}, **proven})
+
+
+def completed(n: Neighbor, found: "Found | None", taken: Mapping[str, str]) -> Neighbor | Reason:
+    """The neighbour with what was found, or what stands in its way. `taken`: addresses of others, by name."""
+    if not n.incomplete:
+        whole = n
+    elif found is None:  # not looked at yet
+        return VRFMissing(vrf=n.interface) if n.vrf else ASNotLearned() if n.external else _unheard(n)
+    elif found.why is not None:
+        return found.why
+    elif n.unnumbered and not found.address:
+        return _unheard(n)
+    elif n.external and not found.asn:
+        return ASNotLearned()
+    elif n.external and found.asn == n.local_as:
+        return NotExternal(asn=found.asn)
+    else:
+        whole = replace(n, address=found.address or n.address, peer_as=found.asn or n.peer_as)
+    if whole.address in taken:
+        return PeerAddressTaken(peer=taken[whole.address], address=whole.address)
+    return whole
+
+
+def _unheard(n: Neighbor) -> Reason:
+    return RouterNotHeard(interface=n.interface)
 
 
 def _password(n: Neighbor) -> None:
@@ -146,10 +197,10 @@ class Up(Struct, frozen=True):
 
 
 class Down(Struct, frozen=True):
-    """The session, or one try of it, ended. `reason` in RFC 4271's words if a notification gave one."""
+    """The session, or one try of it, ended."""
 
     peer: str
-    reason: str
+    why: Reason
 
 
 class Connected(Struct, frozen=True):
@@ -162,6 +213,7 @@ class Negotiated(Struct, frozen=True):
     peer: str
     families: tuple[str, ...]
     hold_time: int
+    extended_next_hop: bool = False  # IPv4 with an IPv6 next hop (RFC 8950)
 
 
 class Opened(Struct, frozen=True):
@@ -174,8 +226,15 @@ class Opened(Struct, frozen=True):
 
 class Notified(Struct, frozen=True):
     peer: str
-    sent: bool
-    reason: str  # "Cease / Administrative Shutdown: maint window"
+    why: Notification
+
+
+class Found(Struct, frozen=True):
+    """What a neighbour lacked, or why it is not to be had on this node."""
+
+    address: str = ""
+    asn: int = 0
+    why: Reason | None = None
 
 
 class Shutdown(Struct, frozen=True):

@@ -15,7 +15,7 @@ from typing import Any, Final
 import msgspec
 from msgspec import Struct
 
-from metalbgp.bgp.notifications import in_words, words
+from metalbgp.bgp.notifications import ended, notification
 from metalbgp.bgp.values import (
     Answer,
     Connected,
@@ -95,19 +95,25 @@ def check_attributes(a: Attributes) -> Attributes:
     )
 
 
-def check_next_hop(neighbor: Neighbor, prefix: str, a: Attributes) -> None:
-    """`next-hop self` of the wrong family is refused half way through; give the address instead."""
+def check_next_hop(neighbor: Neighbor, prefix: str, a: Attributes, *, extended: bool) -> None:
+    """`next-hop self` of the wrong family is refused half way through; give the address instead.
+
+    `extended`: the session carries IPv4 with its own IPv6 address as the next hop (RFC 8950).
+    """
     wanted = family(prefix)
     if a.next_hop:
         if family(a.next_hop) != wanted:
             raise BadRoute(f"{prefix}: the next hop {a.next_hop} is of the other family")
-    elif family(neighbor.address) != wanted:
-        raise BadRoute(f"{prefix}: the session with {neighbor.address} needs an IPv{wanted} next hop")
+    elif family(neighbor.address) != wanted and not (extended and wanted == 4):
+        hint = ", and the router does not take IPv6 ones for IPv4 (RFC 8950)" if wanted == 4 else ""
+        raise BadRoute(f"{prefix}: the session with {neighbor.key} needs an IPv{wanted} next hop{hint}")
 
 
-def announce(neighbor: Neighbor, a: Attributes, prefixes: Iterable[str]) -> str:
-    """One line for prefixes of one family that share their attributes."""
-    words_ = [f"neighbor {neighbor.address} announce attributes next-hop {a.next_hop or 'self'}"]
+def announce(neighbor: Neighbor, a: Attributes, prefixes: Iterable[str], local: str = "") -> str:
+    """One line for prefixes of one family that share their attributes. `local`: our end of the session."""
+    listed = list(prefixes)
+    own = "self" if family(neighbor.address) == family(listed[0]) else local
+    words_ = [f"neighbor {neighbor.address} announce attributes next-hop {a.next_hop or own}"]
     if a.local_preference is not None and neighbor.ibgp:
         words_.append(f"local-preference {a.local_preference}")
     if a.med is not None:
@@ -117,13 +123,13 @@ def announce(neighbor: Neighbor, a: Attributes, prefixes: Iterable[str]) -> str:
     if a.large_communities:
         words_.append("large-community [" + " ".join(f"{x}:{y}:{z}" for x, y, z in a.large_communities) + "]")
     if a.extended_communities:
-        listed = " ".join(f"0x{value:016x}" for value in a.extended_communities)
-        words_.append(f"extended-community [{listed}]")
+        extended = " ".join(f"0x{value:016x}" for value in a.extended_communities)
+        words_.append(f"extended-community [{extended}]")
     if a.as_path:
         # ExaBGP sends the path as given: our own number in front is ours to write.
         path = a.as_path if neighbor.ibgp else (neighbor.local_as, *a.as_path)
         words_.append("as-path [" + " ".join(map(str, path)) + "]")
-    return " ".join(words_) + " nlri " + " ".join(prefixes)
+    return " ".join(words_) + " nlri " + " ".join(listed)
 
 
 def withdraw(neighbor: Neighbor, prefixes: Iterable[str]) -> str:
@@ -241,6 +247,7 @@ class _Message(Struct):
 class _Negotiated(Struct):
     families: list[str]
     hold_time: int
+    nexthop: list[str] = []
 
 
 class _Notification(Struct):
@@ -340,15 +347,14 @@ def _event(raw: _Raw) -> Event:
         case "update" if n.message is not None and n.direction == "send":
             return _sent(n.message, peer)
         case "negotiated" if n.negotiated is not None:
-            return Negotiated(peer, _families(n.negotiated.families), n.negotiated.hold_time)
+            agreed = n.negotiated
+            extended = any(hop.startswith("ipv4 unicast") for hop in agreed.nexthop)
+            return Negotiated(peer, _families(agreed.families), agreed.hold_time, extended)
         case "open" if n.open is not None and n.direction == "receive":
             return Opened(peer, "64" in n.open.capabilities, n.open.asn)
         case "notification" if n.notification is not None:
-            told = n.notification
-            said = words(told.code, told.subcode) + (
-                f": {told.message}" if told.message.isprintable() else ""
-            )
-            return Notified(peer, n.direction == "send", said.removesuffix(": "))
+            told, ours = n.notification, n.direction == "send"
+            return Notified(peer, notification(told.code, told.subcode, ours=ours, text=told.message))
         case _:
             return Ignored()
 
@@ -358,7 +364,7 @@ def _state(n: _Neighbor, peer: str) -> Event:
         case "up":
             return Up(peer, n.address.local)
         case "down":
-            return Down(peer, in_words(n.reason))
+            return Down(peer, ended(n.reason))
         case "connected":
             return Connected(peer)
         case _:

@@ -92,7 +92,7 @@ async def _answer(look: Look, text: str, *, wire: bool) -> Answer:
     if nodes is None:
         known = {pod.node: Node(name=pod.node) for pod in speakers.pods if pod.node}
     live = speakers.live if speakers.known else frozenset(known)
-    wish.check(known, {peer.name for peer in configuration.peers}, {p.address for p in configuration.peers})
+    wish.check(known, {peer.name for peer in configuration.peers}, {p.key for p in configuration.peers})
     found = explain(
         service,
         decider.claims(service.key),
@@ -165,7 +165,7 @@ def said(
     heard: Mapping[str, Heard], reports: Iterable[NodeReport], configuration: Configuration, now: datetime
 ) -> Callable[[str, str, str], str]:
     """(node, peer, prefix) → what its speaker says of that route, or reported last when it is not heard."""
-    address = {peer.name: peer.address for peer in configuration.peers}
+    address = {peer.name: peer.key for peer in configuration.peers}
     entries = {(one.node, entry.peer, entry.prefix): entry for one in heard.values() for entry in one.entries}
     by_node = {report.node: report for report in reports}
 

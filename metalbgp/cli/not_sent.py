@@ -62,7 +62,7 @@ def not_sent(scene: Scene, wish: Wish) -> list[NotSent]:
 
 def _on_node(scene: Scene, name: str, wish: Wish) -> Iterator[NotSent]:
     """With an empty node, so that equal reasons of several nodes are equal."""
-    address = {peer.name: peer.address for peer in scene.configuration.peers}
+    address = {peer.name: peer.key for peer in scene.configuration.peers}
     view = NodeView(scene.configuration, scene.nodes[name])
     for vip in scene.claims:
         for one in view.select(vip).refused:

@@ -213,7 +213,7 @@ def _sessions(before: World, after: World) -> Iterator[SessionChange]:
 def _peers(configuration: Configuration, node: Node) -> dict[str, Peer]:
     """By the session's address, which a renamed peer keeps."""
     here = [one for one in configuration.peers if any_matches(one.node_selectors, node.labels)]
-    return {one.address or one.interface: one for one in reversed(here)}
+    return {one.key: one for one in reversed(here)}
 
 
 def _changed(old: Peer, new: Peer) -> Iterator[str]:

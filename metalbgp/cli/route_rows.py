@@ -101,7 +101,7 @@ async def read(cluster: Cluster, *, wire: bool, wish: Wish) -> Scene:
         speakers=speakers,
         wire=heard,
     )
-    peers = {peer.name: peer.address for peer in configuration.peers}
+    peers = {peer.name: peer.key for peer in configuration.peers}
     wish.check(scene.nodes, peers, peers.values())
     return scene
 
@@ -143,7 +143,7 @@ def _plan(scene: Scene, name: str) -> NodePlan | None:
 
 def _on_wire(scene: Scene, plan: NodePlan | None, heard: Heard) -> Iterator[RouteRow]:
     """The journal's rows, named after what the plan says of them; then what the journal lacks."""
-    names = {peer.address: peer.name for peer in scene.configuration.peers if peer.address}
+    names = {peer.key: peer.name for peer in scene.configuration.peers}
     wanted = {(route.peer, route.prefix): (route, why) for route, why in plan.routes} if plan else {}
     seen = set()
     for entry in heard.entries:

@@ -72,7 +72,7 @@ def asked_for(row: RouteRow, scene: Scene, wish: Wish) -> bool:
     """A node that does not answer may hide what was asked for: its row always stays."""
     if not row.prefix:
         return True
-    address = next((peer.address for peer in scene.configuration.peers if peer.name == row.peer), row.peer)
+    address = next((peer.key for peer in scene.configuration.peers if peer.name == row.peer), row.peer)
     in_namespace = not wish.namespace or any(key.startswith(f"{wish.namespace}/") for key in row.services)
     return in_namespace and wish.peer(row.peer, address)
 

@@ -6,13 +6,13 @@ The password itself never enters a value: the controller copies it to the speake
 """
 
 from collections.abc import Collection, Iterator
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, ip_address
 from typing import Final
 
 from metalbgp.config import durations, extensions, selectors
 from metalbgp.config.mistakes import Findings, Mistake, near
 from metalbgp.config.objects import BGPPeer, BGPPeerSpec
-from metalbgp.model.addresses import AddressError, canonical, family
+from metalbgp.model.addresses import AddressError, canonical, family, is_interface
 from metalbgp.model.configuration import Peer
 
 AS_MAX: Final = 2**32 - 1
@@ -29,7 +29,9 @@ def read(raw: BGPPeer, findings: Findings, profiles: Collection[str]) -> Peer:
     if spec.bfd_profile and spec.bfd_profile not in profiles:
         why = f'BFDProfile "{spec.bfd_profile}" does not exist{near(spec.bfd_profile, profiles)}'
         findings.wrong("spec.bfdProfile", why, "create it, or take the name out", awaits=True)
-    address = _address(findings, "spec.peerAddress", spec.peer_address)
+    text, _, zone = spec.peer_address.partition("%")
+    address = _address(findings, "spec.peerAddress", text)
+    _link(spec, address, zone, findings)
     source = _address(findings, "spec.sourceAddress", spec.source_address)
     if address and source and family(address) != family(source):
         findings.wrong("spec.sourceAddress", f"{source} and peerAddress {address} are of two families")
@@ -37,7 +39,7 @@ def read(raw: BGPPeer, findings: Findings, profiles: Collection[str]) -> Peer:
         name=raw.name,
         my_asn=spec.my_asn,
         address=address,
-        interface=spec.interface,
+        interface=spec.interface or zone,
         peer_asn=spec.peer_asn or 0,
         dynamic_asn=spec.dynamic_asn,
         local_asn=spec.local_asn or 0,
@@ -94,6 +96,25 @@ def _exclusive(spec: BGPPeerSpec, findings: Findings) -> None:
     internal = spec.dynamic_asn == "internal" or (spec.peer_asn and spec.peer_asn == spec.my_asn)
     if spec.ebgp_multi_hop and internal:
         findings.wrong("spec.ebgpMultiHop", "the peer is of our own AS, so this is no eBGP", "remove it")
+
+
+def _link(spec: BGPPeerSpec, address: str, zone: str, findings: Findings) -> None:
+    """A link-local address means nothing without its link, as `ip` and the kernel write it: fe80::1%eth0."""
+    local = bool(address) and ip_address(address).is_link_local and family(address) == 6
+    if local and not zone:
+        why = f"{address} is link-local, and its link is not said"
+        findings.wrong("spec.peerAddress", why, f"write {address}%eth0, or spec.interface alone")
+    if zone and not local:
+        findings.wrong("spec.peerAddress", f"{spec.peer_address}: only a link-local address has a link")
+    name, field = (zone, "spec.peerAddress") if zone else (spec.interface, "spec.interface")
+    if name and not is_interface(name):
+        findings.wrong(field, f'"{name}" is not the name of an interface')
+    if spec.vrf and (name or local):
+        findings.wrong(
+            "spec.vrf", "a session bound to its link cannot be bound to a VRF", f"remove it or {field}"
+        )
+    if spec.vrf and not is_interface(spec.vrf):
+        findings.wrong("spec.vrf", f'"{spec.vrf}" is not the name of a VRF device')
 
 
 def _secret(spec: BGPPeerSpec) -> str:
@@ -159,23 +180,19 @@ def _connect_time(spec: BGPPeerSpec, findings: Findings) -> int | None:
 
 
 def clash(loser: Peer, winner: Peer) -> tuple[str, str, str] | None:
-    """ExaBGP knows a neighbour by its address alone, whatever its port."""
-    if not loser.address or loser.address != winner.address or loser.vrf != winner.vrf:
+    """ExaBGP knows a neighbour by its address alone, whatever its port, link or VRF."""
+    if loser.key != winner.key:
         return None
     if not selectors.may_meet(loser.node_selectors, winner.node_selectors):
         return None
-    why = f"{loser.address} is the address of BGPPeer {winner.name} too, and one node may have to run both"
-    return "spec.peerAddress", why, "give them nodeSelectors that no node can satisfy both"
+    field, what = ("spec.interface", "link") if loser.unnumbered else ("spec.peerAddress", "address")
+    name = loser.interface if loser.unnumbered else loser.address
+    why = f"{name} is the {what} of BGPPeer {winner.name} too, and one node may have to run both"
+    return field, why, "give them nodeSelectors that no node can satisfy both"
 
 
 def not_in_force(peer: Peer, raw: BGPPeerSpec) -> Iterator[tuple[str, str]]:
     """(field, why) for what is accepted and does nothing."""
-    if peer.interface:
-        yield "spec.interface", "unnumbered sessions are not implemented, so this peer runs nowhere"
-    if peer.vrf:
-        yield "spec.vrf", "VRFs are not implemented, so this peer runs nowhere"
-    if peer.dynamic_asn == "external":
-        yield "spec.dynamicASN", "only internal is implemented, so this peer runs nowhere; write peerASN"
     if peer.bfd_profile:
         yield "spec.bfdProfile", "BFD is not implemented; the hold time alone detects a dead router"
     if raw.keepalive_time is not None and (peer.keepalive_time or 0) > (peer.hold_time or 0) // 3:

@@ -23,6 +23,9 @@ BLANKS = (
 )
 
 
+LONGEST_INTERFACE = 15  # IFNAMSIZ - 1
+
+
 class AddressError(ValueError):
     """The text is not an address; the message says why and what to write instead."""
 
@@ -138,3 +141,12 @@ def buggy(piece: Range) -> int:
         return (number + 256) // 256 + (number + 1) // 256
 
     return up_to(piece.last) - (up_to(piece.first - 1) if piece.first else 0)
+
+
+def is_interface(name: str) -> bool:
+    """Whether a network device may be called so, and its name can stand in any file and message as it is."""
+    return (
+        0 < len(name) <= LONGEST_INTERFACE
+        and name.isascii()
+        and all(c.isalnum() or c in "-_.@" for c in name)
+    )

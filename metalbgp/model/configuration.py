@@ -60,7 +60,7 @@ class Peer(Struct, frozen=True):
     name: str
     my_asn: int
     address: str = ""  # spec.peerAddress; exactly one of address and interface
-    interface: str = ""  # spec.interface (unnumbered)
+    interface: str = ""  # spec.interface (unnumbered); with an address: the link that it is on
     peer_asn: int = 0  # 0: dynamic_asn says how
     dynamic_asn: str = ""  # internal, external
     local_asn: int = 0
@@ -79,6 +79,15 @@ class Peer(Struct, frozen=True):
     dual_stack: bool = False  # spec.dualStackAddressFamily
     ttl_security: bool = False  # annotation metalbgp.io/ttl-security: GTSM (RFC 5082)
     source: Source = Source()
+
+    @property
+    def unnumbered(self) -> bool:
+        return not self.address
+
+    @property
+    def key(self) -> str:
+        """What its session is called on a node: the router's address, or its link."""
+        return self.address or f"%{self.interface}"
 
     @property
     def ibgp(self) -> bool:

@@ -533,6 +533,254 @@ class NotInForce(Reason, frozen=True):
         return f"{self.kind} {self.object}: {self.field} is not in force yet: {self.why}"
 
 
+# ------------------------------------------------------------------ no session with a router
+
+
+class NotReached(Reason, frozen=True):
+    """What a connection of our own found (bgp/knock.py); another one may find something else."""
+
+
+class PasswordMissing(Reason, frozen=True):
+    def explain(self) -> str:
+        return "its password is missing: the Secret in spec.passwordSecret does not exist or has no password"
+
+    def remedy(self) -> str:
+        return "create the Secret (type kubernetes.io/basic-auth, key password) in the namespace of metalbgp"
+
+
+class PeerAddressTaken(Reason, frozen=True):
+    """Two BGPPeers for one node with one address: ExaBGP knows a neighbour by its address."""
+
+    peer: str
+    address: str
+
+    def explain(self) -> str:
+        return f"BGPPeer {self.peer} has the same address {self.address} on this node"
+
+    def remedy(self) -> str:
+        return "give them nodeSelectors that no node can satisfy both"
+
+
+class UnusablePeer(Reason, frozen=True):
+    """What no check before the last one found; a session with it would poison all others."""
+
+    why: str
+
+    def explain(self) -> str:
+        return self.why
+
+
+class InterfaceMissing(NotReached, frozen=True):
+    interface: str
+
+    def explain(self) -> str:
+        return f"this node has no interface {self.interface}"
+
+    def remedy(self) -> str:
+        return "let nodeSelectors of the BGPPeer choose the nodes that have it"
+
+
+class VRFMissing(Reason, frozen=True):
+    vrf: str
+    other: bool = False  # a device of that name is there, and is no VRF
+
+    def explain(self) -> str:
+        if self.other:
+            return f"the device {self.vrf} of this node is no VRF"
+        return f"this node has no VRF device {self.vrf}"
+
+    def remedy(self) -> str:
+        return f"make it on the node (ip link add {self.vrf} type vrf table N), or choose nodes that have it"
+
+
+class SourceAddressMissing(NotReached, frozen=True):
+    address: str
+
+    def explain(self) -> str:
+        return f"this node does not have the address {self.address or 'to connect from'}"
+
+    def remedy(self) -> str:
+        return "spec.sourceAddress must be an address of every node that the BGPPeer selects"
+
+
+class RouterNotHeard(Reason, frozen=True):
+    """Unnumbered: the router's address is the source of its router advertisements."""
+
+    interface: str
+    refused: str = ""  # why we cannot even listen
+
+    def explain(self) -> str:
+        if self.refused:
+            return f"cannot listen for router advertisements on {self.interface}: {self.refused}"
+        return f"no router advertisement was heard on {self.interface}, so the router's address is unknown"
+
+    def remedy(self) -> str:
+        if self.refused:
+            return "the speaker needs the capability NET_RAW"
+        return "does the router run BGP unnumbered (neighbor IF interface), and is it the one on this link?"
+
+
+class SeveralRouters(Reason, frozen=True):
+    interface: str
+    routers: tuple[str, ...]
+
+    def explain(self) -> str:
+        return f"several routers advertise themselves on {self.interface}: {', '.join(self.routers)}"
+
+    def remedy(self) -> str:
+        return f"write spec.peerAddress: {self.routers[0]}%{self.interface} instead of spec.interface"
+
+
+class ASNotLearned(Reason, frozen=True):
+    """dynamicASN external: the router's number is read from its OPEN."""
+
+    why: str = ""
+
+    def explain(self) -> str:
+        return f"the router's AS is not known yet{f': {self.why}' if self.why else ''}"
+
+
+class NotExternal(Reason, frozen=True):
+    asn: int
+
+    def explain(self) -> str:
+        return f"spec.dynamicASN is external, and the router is of our own AS {self.asn}"
+
+    def remedy(self) -> str:
+        return "write dynamicASN: internal"
+
+
+class ConnectionRefused(NotReached, frozen=True):
+    port: int
+
+    def explain(self) -> str:
+        return f"connection refused: nothing listens on port {self.port} there, or not for this node"
+
+
+class NoAnswer(NotReached, frozen=True):
+    address: str
+    seconds: int
+
+    def explain(self) -> str:
+        silent = f"no answer from {self.address} within {self.seconds} s"
+        return f"{silent}: it is down, filtered, or wants a password"
+
+
+class AuthenticationSuspected(NotReached, frozen=True):
+    """A router drops segments with a wrong MD5 signature, and so does not answer at all."""
+
+    address: str
+    seconds: int
+
+    def explain(self) -> str:
+        return f"no answer from {self.address} within {self.seconds} s: do both ends have the same password?"
+
+
+class NoRoute(NotReached, frozen=True):
+    address: str
+
+    def explain(self) -> str:
+        return f"no route to {self.address} on this node"
+
+    def remedy(self) -> str:
+        return f"ip route get {self.address}"
+
+
+class HostUnreachable(NotReached, frozen=True):
+    address: str
+
+    def explain(self) -> str:
+        return f"no route to {self.address}, or nobody answers for it on its segment"
+
+
+class CannotConnect(NotReached, frozen=True):
+    why: str
+
+    def explain(self) -> str:
+        return f"cannot connect: {self.why}"
+
+
+class UnknownToRouter(NotReached, frozen=True):
+    def explain(self) -> str:
+        return "the router closes the connection at once: does it know this node as a neighbor?"
+
+
+class NotBGP(NotReached, frozen=True):
+    def explain(self) -> str:
+        return "TCP connects, and BGP does not follow: is it a BGP speaker that knows this node?"
+
+
+class NoConnection(Reason, frozen=True):
+    seconds: int
+
+    def explain(self) -> str:
+        return f"no connection for {self.seconds} s: unreachable, refused, or another password"
+
+
+class ConnectionClosed(Reason, frozen=True):
+    """ExaBGP's one word for a refused connection, one that was reset, and a router that ended."""
+
+    def explain(self) -> str:
+        return "the TCP connection was refused or closed: does BGP run there, and does it expect this node?"
+
+
+class SessionEnded(Reason, frozen=True):
+    why: str  # ExaBGP's words
+
+    def explain(self) -> str:
+        return self.why
+
+
+class Notification(Reason, frozen=True):
+    """What a NOTIFICATION says; those that a person can do something about have a class of their own."""
+
+    words: str  # the RFC's names of its numbers
+    ours: bool = False  # we sent it
+    text: str = ""  # the router's operator may have written one
+
+    def explain(self) -> str:
+        text = f": {self.text}" if self.text else ""
+        return f"{self.words}{text} ({'from us' if self.ours else 'from the router'})"
+
+
+class BadPeerAS(Notification, frozen=True):
+    heard: int = 0  # the router's own number
+    expected: int = 0
+
+    def explain(self) -> str:
+        said = f"; it says AS {self.heard}, expected is {self.expected}" if self.heard and self.ours else ""
+        return super().explain() + said
+
+    def remedy(self) -> str:
+        if self.ours:
+            return "correct spec.peerASN of the BGPPeer"
+        return "the router expects another AS of this node than spec.myASN (or localASN)"
+
+
+class BadRouterID(Notification, frozen=True):
+    def remedy(self) -> str:
+        return "two speakers have one router ID: leave spec.routerID out, or give it per node"
+
+
+class UnacceptableHoldTime(Notification, frozen=True):
+    def remedy(self) -> str:
+        return "give spec.holdTime a value that the router accepts"
+
+
+class UnsupportedCapability(Notification, frozen=True):
+    def remedy(self) -> str:
+        return "the router insists on a capability, or refuses one: compare its address families and ours"
+
+
+class HoldTimerExpired(Notification, frozen=True):
+    pass
+
+
+class ShutDownThere(Notification, frozen=True):
+    def remedy(self) -> str:
+        return "the router's operator shut the session down"
+
+
 # ------------------------------------------------------------------ configuration
 
 

@@ -10,7 +10,7 @@ class SessionReport(Struct, frozen=True):
     """One BGP session as its speaker sees it."""
 
     peer: str  # BGPPeer name
-    address: str
+    address: str  # of the router; %INTERFACE for an unnumbered session
     port: int
     my_asn: int
     peer_asn: int
@@ -22,6 +22,9 @@ class SessionReport(Struct, frozen=True):
     graceful_restart: bool = False
     last_error: str = ""
     tries: int = 0
+    reason: str = ""  # the class of last_error in model/reasons.py
+    remedy: str = ""
+    learned: str = ""  # unnumbered: the router's address, by its advertisements
 
 
 class RouteReport(Struct, frozen=True):

@@ -56,7 +56,7 @@ def select(vip: VirtualIP, configuration: Configuration, node: Node) -> NodePlan
 
 def carries(peer: Peer, version: Family) -> bool:
     """Whether the session to the peer carries a family (metallb.md 10.22)."""
-    return peer.dual_stack or bool(peer.interface) or (bool(peer.address) and family(peer.address) == version)
+    return peer.dual_stack or peer.unnumbered or family(peer.address) == version
 
 
 def node_gate(node: Node, ignore_exclude_label: bool) -> NodeExcluded | NodeNetworkUnavailable | None:

@@ -89,7 +89,9 @@ async def run(options: argparse.Namespace) -> None:
         report=report,
         intents=lambda: intents(agent),
         owners=lambda: owners(agent),
-        mistakes=lambda: (f"BGPPeer {one.peer.name}: {one.why}" for one in agent.announcer.refused_peers),
+        mistakes=lambda: (
+            f"BGPPeer {one.peer.name}: {one.why.explain()}" for one in agent.announcer.refused_peers
+        ),
         uids=lambda: uids(agent),
         now=now,
     )

@@ -14,6 +14,7 @@ from msgspec import Struct, structs
 from metalbgp.bgp.values import Neighbor
 from metalbgp.model.addresses import family
 from metalbgp.model.configuration import Configuration
+from metalbgp.model.reasons import PeerAddressTaken
 from metalbgp.model.routes import Attributes, Duty, NodePlan
 from metalbgp.model.selectors import any_matches
 from metalbgp.model.services import Node
@@ -74,8 +75,8 @@ class Announcer:
         wanted: dict[RouteKey, Attributes] = {}
         for (name, prefix), attributes in self.table.wanted().items():
             address = self._address_of.get(name)
-            if address is not None and (resolved := self._resolve(address, prefix, attributes)) is not None:
-                wanted[address, prefix] = resolved
+            if address is not None:
+                wanted[address, prefix] = self._resolve(address, prefix, attributes)
         return wanted
 
     def against_journal(self, told: Mapping[RouteKey, Attributes]) -> Changes:
@@ -97,15 +98,16 @@ class Announcer:
             return Changes()
         gone = {key for key, _ in self.wanted().items()}
         self._view = NodeView(self.configuration, self.node)
+        sessions = self._sessions()
         # Peers of other nodes (racks often number their routers alike) and of VRFs may have the same address.
+        twins = {one.peer.name for one in self.refused_peers if isinstance(one.why, PeerAddressTaken)}
         here = [
             peer
             for peer in self.configuration.peers
-            if peer.address and not peer.vrf and any_matches(peer.node_selectors, self.node.labels)
+            if peer.name not in twins and any_matches(peer.node_selectors, self.node.labels)
         ]
-        self._address_of = {peer.name: peer.address for peer in here}
-        self._name_of = {peer.address: peer.name for peer in reversed(here)}
-        sessions = self._sessions()
+        self._address_of = {peer.name: peer.key for peer in here}
+        self._name_of = {peer.key: peer.name for peer in reversed(here)}
         changes = self._changes([self._update(address) for address in tuple(self.vips)])
         still = self.wanted()
         lost = tuple(
@@ -158,10 +160,14 @@ class Announcer:
             probes=probes,
         )
 
-    def _resolve(self, peer: str, prefix: str, attributes: Attributes) -> Attributes | None:
-        """The session's own address is the next hop, unless the session is of the other family."""
+    def _resolve(self, peer: str, prefix: str, attributes: Attributes) -> Attributes:
+        """The session's own address is the next hop, unless the session is of the other family.
+
+        Then it is the node's address of that family. Where the node has none, and on unnumbered sessions,
+        IPv4 has the session's IPv6 address (RFC 8950), if the router takes that: the parent knows.
+        """
         version = family(prefix.partition("/")[0])
-        if attributes.next_hop or version == family(peer):
+        if attributes.next_hop or peer.startswith("%") or version == family(peer):
             return attributes
         own = next((a for a in self.node.addresses if family(a) == version), None) if self.node else None
-        return structs.replace(attributes, next_hop=own) if own is not None else None
+        return structs.replace(attributes, next_hop=own) if own is not None else attributes

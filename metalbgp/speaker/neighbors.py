@@ -10,9 +10,10 @@ from collections.abc import Mapping
 
 from msgspec import Struct
 
-from metalbgp.bgp.values import BadNeighbor, Neighbor, check
+from metalbgp.bgp.values import FAMILIES, BadNeighbor, Neighbor, check
 from metalbgp.model.addresses import family, from_int
 from metalbgp.model.configuration import Configuration, Peer
+from metalbgp.model.reasons import PasswordMissing, PeerAddressTaken, Reason, UnusablePeer
 from metalbgp.model.selectors import any_matches
 from metalbgp.model.services import Node
 
@@ -24,7 +25,7 @@ class RefusedPeer(Struct, frozen=True):
     """A BGPPeer that selects this node and cannot run on it."""
 
     peer: Peer
-    why: str
+    why: Reason
 
 
 def neighbors(
@@ -36,52 +37,50 @@ def neighbors(
         if not any_matches(peer.node_selectors, node.labels):
             continue
         made = _neighbor(peer, node, passwords)
-        if isinstance(made, RefusedPeer):
-            refused.append(made)
-        elif made.address in wanted:
-            refused.append(RefusedPeer(peer, f"peer {wanted[made.address].name} has the same address"))
+        if isinstance(made, Reason):
+            refused.append(RefusedPeer(peer, made))
+        elif made.key in wanted:
+            why = PeerAddressTaken(peer=wanted[made.key].name, address=made.key)
+            refused.append(RefusedPeer(peer, why))
         else:
-            wanted[made.address] = made
-    return tuple(wanted[address] for address in sorted(wanted)), tuple(refused)
+            wanted[made.key] = made
+    return tuple(wanted[key] for key in sorted(wanted)), tuple(refused)
 
 
-def _neighbor(peer: Peer, node: Node, passwords: Mapping[str, str]) -> Neighbor | RefusedPeer:
-    if peer.vrf:
-        return RefusedPeer(peer, f"spec.vrf {peer.vrf}: VRFs are not in force yet")
-    if not peer.address:
-        return RefusedPeer(peer, "spec.interface: unnumbered sessions are not in force yet")
-    if peer.dynamic_asn == "external":
-        return RefusedPeer(peer, "spec.dynamicASN external is not in force yet; write spec.peerASN")
+def _neighbor(peer: Peer, node: Node, passwords: Mapping[str, str]) -> Neighbor | Reason:
     if peer.has_password and peer.name not in passwords:
-        return RefusedPeer(
-            peer,
-            "its password is missing: the Secret in spec.passwordSecret does not exist or has no password",
-        )
-    version = family(peer.address)
-    own = "ipv4" if version == 4 else "ipv6"
-    # spec.sourceAddress is left to the kernel: a Node lists its InternalIPs, not those of its other links.
+        return PasswordMissing()
+    six = peer.unnumbered or family(peer.address) == 6
+    both = peer.dual_stack or peer.unnumbered
+    # What only the node can know (devices, the router's address and AS, spec.sourceAddress) is bgp/seek.py
+    # and knock.py: a Node lists its InternalIPs, and those of its other links nowhere.
     try:
         return check(
             Neighbor(
                 address=peer.address,
                 name=peer.name,
                 local_as=peer.local_asn or peer.my_asn,
-                peer_as=peer.peer_asn or peer.my_asn,
+                peer_as=0 if peer.dynamic_asn == "external" else peer.peer_asn or peer.my_asn,
                 router_id=peer.router_id or router_id(node),
                 local_address=peer.source_address,
                 port=peer.port,
                 hold_time=DEFAULT_HOLD_TIME if peer.hold_time is None else peer.hold_time,
                 keepalive=peer.keepalive_time or 0,
                 connect_retry=peer.connect_time or 0,
-                families=("ipv4", "ipv6") if peer.dual_stack else (own,),  # type: ignore[arg-type]  # two literals
+                families=FAMILIES if both else ("ipv6",) if six else ("ipv4",),
                 password_base64=passwords.get(peer.name) if peer.has_password else None,
                 graceful_restart=RESTART_TIME if peer.graceful_restart else 0,
                 multihop=peer.ebgp_multihop,
                 ttl_security=peer.ttl_security,
+                interface=peer.vrf or peer.interface,
+                vrf=bool(peer.vrf),
+                unnumbered=peer.unnumbered,
+                external=peer.dynamic_asn == "external",
+                extended_next_hop=both and six,
             )
         )
     except BadNeighbor as error:
-        return RefusedPeer(peer, str(error))
+        return UnusablePeer(why=str(error))
 
 
 def router_id(node: Node) -> str:

@@ -22,10 +22,19 @@ import msgspec
 
 from metalbgp import logs, processes
 from metalbgp.bgp.edge import Edge
-from metalbgp.bgp.effects import Effect, Install, Problem, RestartChild, RoutesChanged, SessionChanged, Write
-from metalbgp.bgp.journal import Session
+from metalbgp.bgp.effects import (
+    AskAgain,
+    Effect,
+    Install,
+    Problem,
+    RestartChild,
+    RoutesChanged,
+    SessionChanged,
+    Write,
+)
 from metalbgp.bgp.values import Neighbor
 from metalbgp.loop import Loop
+from metalbgp.model.reasons import Reason
 from metalbgp.speaker.children import Child
 from metalbgp.speaker.clients import Client, Message, listen
 
@@ -175,7 +184,7 @@ class Parent:
             logs.log("drain")
             machine.drain()
         if message.neighbors is not None:
-            self._edge.do(machine.neighbors(self._neighbors(message.neighbors), now))
+            self._edge.neighbors(self._neighbors(message.neighbors))
         if message.want is not None:
             self._edge.do(machine.want(message.want, now))
         if message.synced:
@@ -183,7 +192,7 @@ class Parent:
 
     def _neighbors(self, raws: list[msgspec.Raw]) -> list[Neighbor]:
         """Those that can be read; of one that cannot, the last good version stays in force."""
-        last = {neighbor.address: neighbor for neighbor in self._edge.machine.configured}
+        last = {neighbor.key: neighbor for neighbor in self._edge.machine.configured}
         good: list[Neighbor] = []
         for raw in raws:
             try:
@@ -201,10 +210,7 @@ class Parent:
         """To the log, and to the agent if there is one (a new one starts from the journal)."""
         match effect:
             case SessionChanged(peer):
-                session = self._edge.machine.sessions.get(peer)
-                told: dict[str, Any] = {"peer": peer, "state": "Removed"}
-                if session is not None:
-                    told = self._session(peer, session)
+                told = self._session(peer) or {"peer": peer, "state": "Removed"}
                 logs.log("session", peer=peer, state=told["state"], error=told.get("last_error", ""))
                 self._tell({"session": told})
             case RoutesChanged(keys):
@@ -212,7 +218,7 @@ class Parent:
             case Problem(kind, text, peer):
                 logs.warn("problem", kind=kind, text=text, peer=peer)
                 self._tell({"problem": {"kind": kind, "text": text, "peer": peer}})
-            case Write() | Install() | RestartChild():
+            case Write() | Install() | RestartChild() | AskAgain():
                 raise AssertionError(f"the edge does {effect}")
             case _:
                 assert_never(effect)
@@ -233,28 +239,44 @@ class Parent:
             return [peer, prefix, "withdrawn", round(time.time(), 3)]
         return [peer, prefix, machine.state(entry), self._wall(entry.since)]
 
-    def _session(self, peer: str, session: Session) -> dict[str, Any]:
-        n = session.neighbor
+    def _session(self, peer: str) -> dict[str, Any]:
+        """Empty: it is in no list. One that lacks something has no more than its reason."""
+        session = self._edge.machine.sessions.get(peer)
+        lacking = self._edge.machine.lacking.get(peer)
+        if session is None:
+            return self._about(lacking.neighbor, lacking.since, "Idle", lacking.why) if lacking else {}
         return {
-            "peer": peer,
+            **self._about(session.neighbor, session.since, session.state, session.why),
+            "local": session.local or session.neighbor.local_address,
+            "families": sorted(session.families) if session.up else [],
+            "graceful_restart": session.up and session.graceful,
+            "tries": session.tries,
+        }
+
+    def _about(self, n: Neighbor, since: float, state: str, why: Reason | None) -> dict[str, Any]:
+        return {
+            "peer": n.key,
             "name": n.name,
-            "state": session.state,
-            "since": self._wall(session.since),
-            "local": session.local or n.local_address,
+            "address": n.address,
+            "state": state,
+            "since": self._wall(since),
+            "local": n.local_address,
             "port": n.port,
             "my_asn": n.local_as,
             "peer_asn": n.peer_as,
-            "families": sorted(session.families) if session.up else [],
-            "graceful_restart": session.up and session.graceful,
-            "last_error": session.last_error,
-            "tries": session.tries,
+            "families": [],
+            "graceful_restart": False,
+            "reason": why.name if why is not None else "",
+            "last_error": why.explain() if why is not None else "",
+            "remedy": why.remedy() if why is not None else "",
+            "tries": 0,
         }
 
     def journal(self) -> dict[str, Any]:
         machine = self._edge.machine
         return {
             "neighbors": [n.redacted() for n in machine.configured],
-            "sessions": [self._session(p, s) for p, s in machine.sessions.items()],
+            "sessions": [self._session(peer) for peer in {**machine.sessions, **machine.lacking}],
             "routes": [
                 [*e.key, e.wanted, e.told, e.confirmed, machine.state(e), self._wall(e.since)]
                 for e in machine.entries()

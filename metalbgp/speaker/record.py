@@ -115,25 +115,27 @@ class Record:
         return tuple(sorted(reports, key=lambda report: report.peer))
 
     def _session(self, neighbor: Neighbor, announcer: Announcer) -> SessionReport:
-        heard = self.sessions.get(neighbor.address, {})
-        confirmed = self._counts[neighbor.address, CONFIRMED]
-        waiting = sum(
-            self._counts[neighbor.address, state] for state in ("wanted", "sent", "waiting", "refused")
-        )
+        key = neighbor.key
+        heard = self.sessions.get(key, {})
+        confirmed = self._counts[key, CONFIRMED]
+        waiting = sum(self._counts[key, state] for state in ("wanted", "sent", "waiting", "refused"))
         return SessionReport(
-            peer=announcer.peer_name(neighbor.address),
-            address=neighbor.address,
+            peer=announcer.peer_name(key),
+            address=key,
             port=neighbor.port,
             my_asn=neighbor.local_as,
-            peer_asn=neighbor.peer_as,
+            peer_asn=neighbor.peer_as or heard.get("peer_asn", 0),
             state=heard.get("state", "Idle"),
             since=moment(heard["since"]) if heard else "",
             families=tuple(heard.get("families", ())),
             routes_wanted=confirmed + waiting,
             routes_confirmed=confirmed,
             graceful_restart=bool(heard.get("graceful_restart", False)),
-            last_error=in_words(heard.get("last_error", ""), neighbor),
+            last_error=heard.get("last_error", ""),
             tries=heard.get("tries", 0),
+            reason=heard.get("reason", ""),
+            remedy=heard.get("remedy", ""),
+            learned=heard.get("address", "") if neighbor.unnumbered else "",
         )
 
     def report(self, announcer: Announcer, realtime: str, moment: float, **about: Any) -> NodeReport:
@@ -214,18 +216,6 @@ class Record:
         )
 
 
-def in_words(error: str, neighbor: Neighbor) -> str:
-    """ExaBGP has one text for a refused connection, one that was reset, and a router that ended."""
-    if error.startswith("no connection") and neighbor.local_address:
-        return f"{error}; or spec.sourceAddress {neighbor.local_address} is not an address of this node"
-    if error != "closing connection":
-        return error
-    return (
-        f"the TCP connection was refused or closed: does BGP run at {neighbor.address} "
-        f"port {neighbor.port}, and does it expect this node?"
-    )
-
-
 def moment(seconds: float) -> str:
     """Seconds since 1970, as the parent says them, in the words of Kubernetes."""
     return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
@@ -246,12 +236,14 @@ def refused_report(refused: RefusedPeer) -> SessionReport:
     peer = refused.peer
     return SessionReport(
         peer=peer.name,
-        address=peer.address or peer.interface,
+        address=peer.key,
         port=peer.port,
         my_asn=peer.local_asn or peer.my_asn,
         peer_asn=peer.peer_asn,
         state="Refused",
-        last_error=refused.why,
+        last_error=refused.why.explain(),
+        reason=refused.why.name,
+        remedy=refused.why.remedy(),
     )
 
 

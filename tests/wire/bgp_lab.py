@@ -1,6 +1,7 @@
 """Real FRR routers and a real speaker parent in network namespaces; the test plays the agent.
 
 Everything is named after the test's pid; what a crashed run left is removed at the next start.
+One file because router, speaker and agent are one laboratory, made and cleaned together.
 """
 
 import json
@@ -99,6 +100,7 @@ class Router(Linked):
     def __init__(self, number: int, folder: Path) -> None:
         super().__init__(number, folder)
         self._peers: tuple[str, ...] = self.ours4, self.ours6
+        self._zebra: subprocess.Popen[bytes] | None = None
         shutil.chown(self.folder, "frr", "frr")
 
     def start(
@@ -110,10 +112,12 @@ class Router(Linked):
         before: str = "",
         peers: Iterable[str] | None = None,
         port: int = 179,
+        zebra: bool = False,
     ) -> None:
         """`peers`: whom it knows, with remote_as and neighbor_lines; else our two addresses on its link.
 
-        `before`: what stands outside of `router bgp`; `lines`: what stands in it.
+        `before`: what stands outside of `router bgp`; `lines`: what stands in it. `zebra`: with it, for what
+        bgpd cannot do alone: router advertisements.
         """
         if peers is not None:
             self._peers = tuple(peers)
@@ -135,15 +139,31 @@ router bgp {self.asn}
         path = self.folder / "bgpd.conf"
         path.write_text(config)
         path.chmod(0o644)
-        command = ["ip", "netns", "exec", self.namespace, str(BGPD), "-Z", "-f", str(path)]
+        if zebra:
+            self._start_zebra()
+        command = ["ip", "netns", "exec", self.namespace, str(BGPD), "-f", str(path)]
+        command += ["-z", str(self.folder / "zserv.api")] if zebra else ["-Z"]
         command += ["-i", str(self.folder / "bgpd.pid"), "--vty_socket", str(self.folder)]
         command += ["-u", "frr", "-g", "frr", "-p", str(port), "--log", f"file:{self.folder / 'bgpd.log'}"]
         self._process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         wait_for((self.folder / "bgpd.vty").exists, "bgpd's socket")
 
+    def _start_zebra(self) -> None:
+        (self.folder / "zebra.conf").touch(mode=0o644)
+        command = ["ip", "netns", "exec", self.namespace, str(BGPD.with_name("zebra"))]
+        command += ["-f", str(self.folder / "zebra.conf"), "-i", str(self.folder / "zebra.pid")]
+        command += ["-z", str(self.folder / "zserv.api"), "--vty_socket", str(self.folder)]
+        command += ["-u", "frr", "-g", "frr", "--log", f"file:{self.folder / 'zebra.log'}"]
+        self._zebra = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        wait_for((self.folder / "zserv.api").exists, "zebra's socket")
+
     def kill(self) -> None:
         super().kill()
-        (self.folder / "bgpd.vty").unlink(missing_ok=True)
+        if self._zebra is not None:
+            self._zebra.kill()
+            self._zebra.wait(10)
+        for left in ("bgpd.vty", "zebra.vty", "zserv.api"):
+            (self.folder / left).unlink(missing_ok=True)
 
     def pause(self) -> None:
         """bgpd is busy with something else, and its kernel is not."""

@@ -7,6 +7,7 @@ import base64
 from typing import Any
 
 import msgspec
+from msgspec.structs import replace
 
 from metalbgp.config import objects
 from metalbgp.config.compile import Compiled
@@ -14,7 +15,9 @@ from metalbgp.config.compile import compile as compile_objects
 from metalbgp.config.objects import BGPPeer
 from metalbgp.model.configuration import Configuration
 from metalbgp.model.services import Node
+from metalbgp.speaker.announcer import Announcer
 from metalbgp.speaker.neighbors import RefusedPeer, neighbors
+from tests.values import bgp, pool, vip
 
 NAMESPACE = "metallb-system"
 
@@ -51,6 +54,21 @@ class Cluster:
     def messages(self) -> list[dict[str, Any]]:
         wanted, self.refused = neighbors(self.compiled.configuration, self.node, self.passwords)
         return [msgspec.to_builtins(one) for one in wanted]
+
+    def routes(self, *addresses: str) -> dict[tuple[str, str], Any]:
+        """What the agent of the node wants for addresses that everybody advertises, by session and prefix."""
+        announcer = Announcer()
+        announcer.set_node(self.node)
+        everything = pool(
+            "production", "0.0.0.0-255.255.255.255", "::-ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff"
+        )
+        now = self.compiled.configuration
+        announcer.set_configuration(
+            replace(now, sequence=1, pools=(everything,), bgp_advertisements=(bgp(),))
+        )
+        for address in addresses:
+            announcer.set_vip(address, vip(address))
+        return {key: msgspec.to_builtins(one) for key, one in announcer.wanted().items()}
 
     def secret(self, peer: str, word: str | None) -> None:
         """What the controller copied for this peer."""

@@ -152,7 +152,7 @@ def test_a_password_changes_at_run_time_and_a_missing_one_is_never_an_empty_one(
     agent.neighbors(*cluster.apply(*peers))
     agent.established(plain.v4)
     # No Secret: no session is tried, and the reason names it.
-    assert [(one.peer.name, "Secret" in one.why) for one in cluster.refused] == [("secret", True)]
+    assert [(one.peer.name, "Secret" in one.why.explain()) for one in cluster.refused] == [("secret", True)]
     assert secret.v4 not in agent.sessions
     cluster.secret("secret", "first")
     agent.neighbors(*cluster.messages())
@@ -171,3 +171,74 @@ def test_a_password_changes_at_run_time_and_a_missing_one_is_never_an_empty_one(
     assert [one.peer.name for one in cluster.refused] == ["secret"]
     assert plain.session()["connectionsEstablished"] == 1 and plain.session()["connectionsDropped"] == 0
     assert "md5" not in (lab.speaker.run / "exabgp.conf").read_text()
+
+
+def test_a_dual_stack_session_carries_the_other_family_with_an_address_of_the_node(lab: Lab) -> None:
+    """`dualStackAddressFamily`: IPv6 over IPv4 by the node's own IPv6 address, and the reverse."""
+    four, six = lab.router(1), lab.router(2)
+    four.start(peers=[four.ours4], lines=activated("ipv6", four.ours4))
+    six.start(peers=[six.ours6], lines=activated("ipv4", six.ours6))
+    agent, cluster = started(lab), Cluster(*NODE)
+    peers = (
+        bgppeer("four", **spec(four, dualStackAddressFamily=True)),
+        bgppeer("six", **spec(six, peerAddress=six.v6, dualStackAddressFamily=True)),
+    )
+    agent.neighbors(*cluster.apply(*peers))
+    agent.established(four.v4, six.v6)
+    assert agent.sessions[four.v4]["families"] == agent.sessions[six.v6]["families"] == ["ipv4", "ipv6"]
+    wants: dict[tuple[str, str], Any] = cluster.routes("192.0.2.1", "2001:db8::1")
+    assert len(wants) == 4
+    agent.want(wants)
+    agent.settled(wants)
+    for router in (four, six):
+        wait_for(lambda router=router: router.table() and router.table(6), "both routes")
+    hops = {one["ip"] for one in four.path("2001:db8::1/128")["nexthops"]}
+    assert NODE[1] in hops
+    assert six.path("192.0.2.1/32")["nexthops"][0]["ip"] == NODE[0]
+
+
+def test_ipv4_over_an_ipv6_session_of_a_node_without_ipv4_needs_a_router_that_takes_that(lab: Lab) -> None:
+    takes, plain = lab.router(1), lab.router(2)
+    takes.start(
+        peers=[takes.ours6],
+        neighbor_lines=["capability extended-nexthop"],
+        lines=activated("ipv4", takes.ours6),
+    )
+    plain.start(peers=[plain.ours6], lines=activated("ipv4", plain.ours6))
+    agent, cluster = started(lab), Cluster(NODE[1])
+    peers = (
+        bgppeer("takes", **spec(takes, peerAddress=takes.v6, dualStackAddressFamily=True)),
+        bgppeer("plain", **spec(plain, peerAddress=plain.v6, dualStackAddressFamily=True)),
+    )
+    agent.neighbors(*cluster.apply(*peers))
+    agent.established(takes.v6, plain.v6)
+    agent.want(cluster.routes("192.0.2.1"))
+    agent.until(lambda: agent.routes.get((takes.v6, "192.0.2.1/32")) == "confirmed", "RFC 8950")
+    assert any(hop["ip"] == takes.ours6 for hop in takes.path("192.0.2.1/32")["nexthops"])
+    agent.until(lambda: agent.routes.get((plain.v6, "192.0.2.1/32")) == "refused", "a refusal")
+    agent.until(lambda: any("RFC 8950" in one["text"] for one in agent.problems), "and why")
+    assert plain.session(6)["connectionsDropped"] == 0
+
+
+def activated(family: str, peer: str) -> str:
+    return f" address-family {family} unicast\n  neighbor {peer} activate\n exit-address-family\n"
+
+
+def test_graceful_restart_is_the_peers_own_choice(lab: Lab) -> None:
+    graceful, plain = lab.router(1), lab.router(2)
+    graceful.start()
+    plain.start()
+    agent, cluster = started(lab), Cluster(*NODE)
+    peers = (
+        bgppeer("graceful", **spec(graceful, enableGracefulRestart=True)),
+        bgppeer("plain", **spec(plain)),
+    )
+    agent.neighbors(*cluster.apply(*peers))
+    agent.established(graceful.v4, plain.v4)
+    wants: dict[tuple[str, str], Any] = {(one.v4, "192.0.2.1/32"): {} for one in (graceful, plain)}
+    agent.want(wants)
+    agent.settled(wants)
+    lab.equal(wants)
+    lab.speaker.kill()  # and ExaBGP with it
+    wait_for(lambda: not plain.table(), "the plain one is gone")
+    wait_for(lambda: graceful.path("192.0.2.1/32").get("stale"), "the other one is kept as stale")

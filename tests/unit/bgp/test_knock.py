@@ -1,32 +1,39 @@
-"""The words for each way of not getting through; and whose reason counts when several are known."""
+"""The reason for each way of not getting through; and whose reason counts when several are known."""
 
+import base64
 import errno
 
 import pytest
+from msgspec.structs import replace
 
-from metalbgp.bgp import knock
+from metalbgp.bgp import door
 from metalbgp.bgp.machine import Machine
+from metalbgp.bgp.notifications import ended, notification
 from metalbgp.bgp.values import Answer, Down, Neighbor, Notified, Text
+from metalbgp.model.reasons import ConnectionClosed, ConnectionRefused, NoAnswer
 
 TOR = Neighbor(address="10.0.0.1", name="tor", local_as=1, peer_as=2, router_id="10.0.0.9", interface="eth7")
 
 
 @pytest.mark.parametrize(
-    ("outcome", "words"),
+    ("number", "words"),
     [
         (errno.ECONNREFUSED, "connection refused: nothing listens on port 179"),
         (errno.ENETUNREACH, "no route to 10.0.0.1 on this node"),
         (errno.EHOSTUNREACH, "nobody answers for it on its segment"),
         (errno.EADDRNOTAVAIL, "this node does not have the address"),
-        (errno.ENODEV, "this node has no device eth7"),
+        (errno.ENODEV, "this node has no interface eth7"),
         (errno.ECONNRESET, "cannot connect: Connection reset by peer"),
-        ("silent", "it is down, filtered, or wants a password"),
-        ("closed", "does it know this node as a neighbor?"),
-        ("open", "is it a BGP speaker that knows this node?"),
     ],
 )
-def test_every_outcome_has_words_that_say_where_to_look(outcome: int | str, words: str) -> None:
-    assert words in knock.words(TOR, outcome)
+def test_every_failure_has_words_that_say_where_to_look(number: int, words: str) -> None:
+    assert words in door.failed(TOR, number).explain()
+
+
+def test_silence_of_a_router_with_a_password_is_suspicious() -> None:
+    assert "it is down, filtered, or wants a password" in door.silent(TOR).explain()
+    secret = replace(TOR, password_base64=base64.b64encode(b"x").decode())
+    assert "do both ends have the same password?" in door.silent(secret).explain()
 
 
 def running() -> Machine:
@@ -46,37 +53,37 @@ def test_who_is_down_without_a_reason_is_knocked_at_and_what_a_router_says_comes
     machine = running()
     assert list(machine.unexplained(1.0)) == []
     assert [one.address for one in machine.unexplained(5.0)] == ["10.0.0.1"]
-    machine.explained("10.0.0.1", "connection refused", 5.0)
+    machine.explained("10.0.0.1", ConnectionRefused(port=179), 5.0)
     session = machine.sessions["10.0.0.1"]
-    assert session.last_error == "connection refused"
+    assert session.why == ConnectionRefused(port=179)
     # ExaBGP's own word says less, and another knock may find something else.
-    machine.line(Down("10.0.0.1", "closing connection"), 6.0)
-    assert session.last_error == "connection refused"
-    machine.explained("10.0.0.1", "no answer", 8.0)
-    assert session.last_error == "no answer"
-    machine.line(Notified("10.0.0.1", False, "OPEN Message Error / Bad Peer AS"), 9.0)
+    machine.line(Down("10.0.0.1", ConnectionClosed()), 6.0)
+    assert session.why == ConnectionRefused(port=179)
+    machine.explained("10.0.0.1", NoAnswer(address="10.0.0.1", seconds=4), 8.0)
+    assert session.why == NoAnswer(address="10.0.0.1", seconds=4)
+    said = notification(2, 2, ours=False)
+    machine.line(Notified("10.0.0.1", said), 9.0)
     assert list(machine.unexplained(20.0)) == []
-    machine.explained("10.0.0.1", "connection refused", 21.0)
-    assert session.last_error.startswith("OPEN Message Error / Bad Peer AS")
+    machine.explained("10.0.0.1", ConnectionRefused(port=179), 21.0)
+    assert session.why == said
 
 
 @pytest.mark.parametrize(
-    ("ended", "kept"),
+    ("reason", "kept"),
     [
-        ("Cease / Administrative Shutdown (from the router)", True),
+        ("notification received (6,2)", True),
         ("closing connection", True),
-        ("Cease / Administrative Reset (from the router)", False),
-        ("Cease / Administrative Shutdown (from us)", False),
-        ("Cease (from the router)", False),
+        ("notification received (6,4)", False),
+        ("notification sent (6,2)", False),
     ],
 )
 def test_the_words_of_a_notification_outlive_the_end_of_its_session_and_not_another_reason(
-    ended: str, kept: bool
+    reason: str, kept: bool
 ) -> None:
     """The operator's "maint window" was gone within a millisecond: ExaBGP's `down` has the numbers alone."""
     machine = running()
-    machine.line(Notified("10.0.0.1", False, "Cease / Administrative Shutdown: maint window"), 1.0)
-    said = "Cease / Administrative Shutdown: maint window (from the router)"
-    assert machine.sessions["10.0.0.1"].last_error == said
-    machine.line(Down("10.0.0.1", ended), 1.0)
-    assert machine.sessions["10.0.0.1"].last_error == (said if kept else ended)
+    said = notification(6, 2, ours=False, text="maint window")
+    machine.line(Notified("10.0.0.1", said), 1.0)
+    assert said.explain() == "Cease / Administrative Shutdown: maint window (from the router)"
+    machine.line(Down("10.0.0.1", ended(reason)), 1.0)
+    assert machine.sessions["10.0.0.1"].why == (said if kept else ended(reason))

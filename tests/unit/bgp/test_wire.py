@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from metalbgp.bgp import wire
 from metalbgp.bgp.config_file import render
-from metalbgp.bgp.notifications import in_words, words
+from metalbgp.bgp.notifications import ended, notification, words
 from metalbgp.bgp.values import (
     Answer,
     BadNeighbor,
@@ -28,6 +28,7 @@ from metalbgp.bgp.values import (
     Up,
     check,
 )
+from metalbgp.model.reasons import ConnectionClosed, SessionEnded
 from metalbgp.model.routes import Attributes
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -105,8 +106,8 @@ def test_a_prefix_that_exabgp_would_refuse_is_refused_here(prefix: str) -> None:
 
 def test_a_next_hop_of_the_other_family_must_be_given() -> None:
     with pytest.raises(wire.BadRoute):
-        wire.check_next_hop(PEER, "2001:db8::9/128", Attributes())
-    wire.check_next_hop(PEER, "2001:db8::9/128", Attributes(next_hop="2001:db8::10"))
+        wire.check_next_hop(PEER, "2001:db8::9/128", Attributes(), extended=True)
+    wire.check_next_hop(PEER, "2001:db8::9/128", Attributes(next_hop="2001:db8::10"), extended=False)
 
 
 def test_a_sent_update_is_decoded_with_its_attributes() -> None:
@@ -131,7 +132,7 @@ def test_events_and_answers_are_told_apart() -> None:
     assert wire.decode(b"reload in progress") == Text("reload in progress")
     assert wire.decode(event("state", '"state": "up"')) == Up("192.0.2.1", "192.0.2.10")
     down = wire.decode(event("state", '"state": "down", "reason": "notification received (6,2)"'))
-    assert down == Down("192.0.2.1", "Cease / Administrative Shutdown (from the router)")
+    assert down == Down("192.0.2.1", notification(6, 2, ours=False))
     eor = event("update", '"direction": "send", "message": { "eor": { "afi" : "ipv6", "safi" : "unicast" } }')
     assert wire.decode(eor) == SentEor("192.0.2.1", "ipv6")
     opened = event("open", '"direction": "receive", "open": { "asn": 7, "capabilities": { "64": {} } }')
@@ -139,9 +140,9 @@ def test_events_and_answers_are_told_apart() -> None:
     said = (
         '"direction": "receive", "notification": { "code": 6, "subcode": 4, "data": "0x", "message": "bye" }'
     )
-    assert wire.decode(event("notification", said)) == Notified(
-        "192.0.2.1", False, "Cease / Administrative Reset: bye"
-    )
+    told = notification(6, 4, ours=False, text="bye")
+    assert wire.decode(event("notification", said)) == Notified("192.0.2.1", told)
+    assert told.explain() == "Cease / Administrative Reset: bye (from the router)"
 
 
 @given(st.binary(max_size=300))
@@ -175,8 +176,30 @@ def test_any_shape_of_event_is_a_line_or_one_narrow_error(kind: str, content: di
 def test_notification_numbers_become_the_words_of_the_rfc() -> None:
     assert words(4, 0) == "Hold Timer Expired"
     assert words(6, 99) == "Cease / subcode 99"
-    assert in_words("notification sent (2,2)") == "OPEN Message Error / Bad Peer AS (from us)"
-    assert in_words("closing connection") == "closing connection"
+    assert ended("notification sent (2,2)").explain() == "OPEN Message Error / Bad Peer AS (from us)"
+    assert ended("closing connection") == ConnectionClosed()
+    assert ended("stop, message [removed]") == SessionEnded(why="stop, message [removed]")
+
+
+@pytest.mark.parametrize(
+    ("code", "subcode", "ours", "name", "remedy"),
+    [
+        (2, 2, True, "BadPeerAS", "correct spec.peerASN"),
+        (2, 2, False, "BadPeerAS", "another AS of this node"),
+        (2, 3, False, "BadRouterID", "leave spec.routerID out"),
+        (2, 6, False, "UnacceptableHoldTime", "spec.holdTime"),
+        (2, 7, False, "UnsupportedCapability", "compare its address families"),
+        (6, 2, False, "ShutDownThere", "operator shut"),
+        (4, 0, True, "HoldTimerExpired", ""),
+        (6, 99, False, "Notification", ""),
+    ],
+)
+def test_a_notification_that_a_person_can_do_something_about_says_what(
+    code: int, subcode: int, ours: bool, name: str, remedy: str
+) -> None:
+    said = notification(code, subcode, ours=ours, text="x\ny")
+    assert said.name == name and remedy in said.remedy()
+    assert "\n" not in said.explain()  # what a router writes never makes a line of its own
 
 
 def validate(path: Path) -> int:

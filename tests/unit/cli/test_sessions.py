@@ -124,6 +124,9 @@ def test_json_has_the_shape_of_the_reports_in_camel_case() -> None:
         "gracefulRestart": False,
         "lastError": "connection refused (nobody listens on port 179)",
         "tries": 17,
+        "reason": "",
+        "remedy": "",
+        "learned": "",
     }
     assert result.exit_code == 1
 

@@ -262,12 +262,40 @@ def test_every_field_of_a_profile_and_of_an_l2_advertisement_reaches_its_value()
 
 
 @pytest.mark.parametrize(
+    ("fields", "field", "words"),
+    [
+        ({"peerAddress": "fe80::1"}, "spec.peerAddress", "its link is not said"),
+        ({"peerAddress": "10.0.0.1%eth0"}, "spec.peerAddress", "only a link-local address has a link"),
+        ({"peerAddress": "fe80::1%eth 0"}, "spec.peerAddress", "not the name of an interface"),
+        ({"peerAddress": "", "interface": 'eth0"; }'}, "spec.interface", "not the name of an interface"),
+        ({"peerAddress": "", "interface": "eth0", "vrf": "red"}, "spec.vrf", "cannot be bound to a VRF"),
+        ({"vrf": "a-name-of-17-char"}, "spec.vrf", "not the name of a VRF device"),
+    ],
+)
+def test_a_link_is_an_interface_and_a_link_local_address_has_one(
+    fields: dict[str, Any], field: str, words: str
+) -> None:
+    (one,) = compiled(peer("p", **fields)).invalid
+    assert one.field == field and words in one.why
+
+
+def test_a_link_local_address_is_read_with_its_link_and_an_unnumbered_peer_is_known_by_it() -> None:
+    result = compiled(peer("a", peerAddress="fe80::1%eth0"), peer("b", peerAddress="", interface="eth1"))
+    assert not result.invalid and not result.not_in_force
+    assert [(one.key, one.interface) for one in result.configuration.peers] == [
+        ("fe80::1", "eth0"),
+        ("%eth1", "eth1"),
+    ]
+    (clash,) = compiled(
+        peer("b", peerAddress="", interface="eth1"), peer("c", peerAddress="", interface="eth1")
+    ).invalid
+    assert clash.field == "spec.interface" and "eth1 is the link of BGPPeer b too" in clash.why
+
+
+@pytest.mark.parametrize(
     ("fields", "field"),
     [
         ({"bfdProfile": "b"}, "spec.bfdProfile"),
-        ({"vrf": "red"}, "spec.vrf"),
-        ({"peerASN": None, "dynamicASN": "external"}, "spec.dynamicASN"),
-        ({"peerAddress": "", "interface": "eth0"}, "spec.interface"),
         ({"holdTime": "90s", "keepaliveTime": "40s"}, "spec.keepaliveTime"),
         ({"disableMP": True}, "spec.disableMP"),
     ],

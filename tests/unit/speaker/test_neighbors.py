@@ -1,8 +1,7 @@
 """Which sessions a node runs, and what is said of those it cannot run."""
 
-import pytest
-
 from metalbgp.model.configuration import Configuration, Peer
+from metalbgp.model.reasons import PasswordMissing, PeerAddressTaken
 from metalbgp.model.services import Node
 from metalbgp.speaker.neighbors import neighbors, router_id
 from tests.values import labelled
@@ -42,22 +41,28 @@ def test_a_dual_stack_peer_carries_both_families_and_an_ipv6_peer_its_own() -> N
     assert six.families == ("ipv6",)
 
 
-@pytest.mark.parametrize(
-    ("fields", "words"),
-    [
-        ({"vrf": "red"}, "vrf"),
-        ({"address": "", "interface": "eth0"}, "interface"),
-        ({"dynamic_asn": "external"}, "dynamicASN"),
-        ({"has_password": True}, "password"),
-    ],
-)
-def test_one_that_cannot_run_is_refused_by_name_and_the_others_go_on(
-    fields: dict[str, object], words: str
-) -> None:
+def test_one_that_cannot_run_is_refused_by_name_and_the_others_go_on() -> None:
     good = peer("good", address="10.0.0.2")
-    made, refused = run(peer(**fields), good)
+    made, refused = run(peer(has_password=True), good)
     assert [one.name for one in made] == ["good"]
-    assert [one.peer.name for one in refused] == ["tor"] and words in refused[0].why
+    assert [(one.peer.name, one.why) for one in refused] == [("tor", PasswordMissing())]
+
+
+def test_what_only_the_node_can_know_is_left_to_its_parent() -> None:
+    """The router's address and AS, and whether the VRF is there at all: bgp/seek.py looks."""
+    made, refused = run(
+        peer("external", peer_asn=0, dynamic_asn="external"),
+        peer("link", address="", interface="eth1"),
+        peer("red", address="10.0.0.3", vrf="red"),
+    )
+    assert not refused
+    by_name = {one.name: one for one in made}
+    assert all(one.incomplete for one in made)
+    assert (by_name["external"].peer_as, by_name["external"].external) == (0, True)
+    link = by_name["link"]
+    assert (link.key, link.unnumbered, link.families) == ("%eth1", True, ("ipv4", "ipv6"))
+    assert link.extended_next_hop and not by_name["external"].extended_next_hop
+    assert (by_name["red"].interface, by_name["red"].vrf) == ("red", True)
 
 
 def test_a_password_goes_with_its_peer_alone() -> None:
@@ -69,7 +74,7 @@ def test_a_password_goes_with_its_peer_alone() -> None:
 def test_the_second_peer_of_one_address_is_refused() -> None:
     made, refused = run(peer("a"), peer("b", port=1179))
     assert [one.name for one in made] == ["a"]
-    assert "a has the same address" in refused[0].why
+    assert refused[0].why == PeerAddressTaken(peer="a", address="10.0.0.1")
 
 
 def test_the_sessions_are_in_one_order_whatever_that_of_the_objects() -> None:

@@ -4,12 +4,11 @@ from typing import Any
 
 import msgspec
 
-from metalbgp.bgp.values import Neighbor
 from metalbgp.model.configuration import BGPAdvertisement, Configuration, Peer
 from metalbgp.model.routes import Attributes
 from metalbgp.model.virtualips import Holder, VirtualIP
 from metalbgp.speaker.announcer import Announcer
-from metalbgp.speaker.record import PROBLEM_AGE, PROBLEMS, SHOWN, Record, in_words
+from metalbgp.speaker.record import PROBLEM_AGE, PROBLEMS, SHOWN, Record
 from tests.values import node, pool
 
 TOR = "10.0.0.1"
@@ -120,16 +119,3 @@ def test_a_problem_is_shown_once_for_a_while_and_never_too_many() -> None:
     assert report(record, 300.0).problems.count("problem 14") == 1
     assert report(record, 300.0 + PROBLEM_AGE).problems == ("problem 14",)
     assert report(record, 301.0 + PROBLEM_AGE).problems == ()
-
-
-def test_a_closed_connection_says_what_to_look_at() -> None:
-    tor = Neighbor(address=TOR, name="tor", local_as=1, peer_as=2, router_id="10.0.0.9")
-    assert "does BGP run at 10.0.0.1" in in_words("closing connection", tor)
-    assert in_words("hold timer expired", tor) == "hold timer expired"
-
-
-def test_a_session_that_never_comes_up_names_its_source_address() -> None:
-    tor = Neighbor(
-        address=TOR, name="tor", local_as=1, peer_as=2, router_id="10.0.0.9", local_address="172.16.0.9"
-    )
-    assert "spec.sourceAddress 172.16.0.9" in in_words("no connection for 10 s: unreachable", tor)
