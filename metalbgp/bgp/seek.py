@@ -1,10 +1,12 @@
 """What a neighbour lacks before ExaBGP can be told of it, looked for on this node.
 
-In:  neighbours that are incomplete: unnumbered (spec.interface), external (spec.dynamicASN), in a VRF.
+In:  neighbours that are incomplete: unnumbered (spec.interface), external (spec.dynamicASN), in a VRF, or
+     to be listened for.
 Out: what was found, or why it is not to be had: the VRF device, the router's address by its advertisements,
      its AS number by its OPEN. And our own advertisements on the links of unnumbered sessions: a router that
      runs BGP unnumbered waits for them.
-Elsewhere: packets are hello.py, the connection is door.py; what is done with it is machine.py.
+Elsewhere: packets are hello.py, the connection is door.py, the node's own files here.py; what is done with
+     it is machine.py.
 
 An AS number that was learned is kept until the router says another (bad peer AS); an address, until another
 router advertises itself on the link and the first one does not any more.
@@ -16,22 +18,22 @@ import socket
 import struct
 from collections.abc import Callable, Iterable
 from contextlib import suppress
-from pathlib import Path
 from typing import Final
 
 from metalbgp.bgp.door import WAIT, approach, failed, silent
 from metalbgp.bgp.hello import BadHello, advertisement, advertises, autonomous_system, solicitation, solicits
+from metalbgp.bgp.here import exists, mac, own_end, unprivileged, vrf
 from metalbgp.bgp.values import Found, Neighbor
 from metalbgp.loop import Loop
 from metalbgp.model.addresses import canonical
 from metalbgp.model.reasons import (
     ASNotLearned,
     InterfaceMissing,
+    PortNotAllowed,
     Reason,
     RouterNotHeard,
     SeveralRouters,
     UnknownToRouter,
-    VRFMissing,
 )
 
 LOOK: Final = 1.0  # seconds between two looks
@@ -40,7 +42,6 @@ FIRST: Final = 3  # advertisements of the first seconds, one a look
 FORGET: Final = 35.0  # seconds after which a router that is no longer heard makes way for another
 ASK_FIRST: Final = 2.0  # seconds from one question for an AS number to the next, doubled up to ASK_LAST
 ASK_LAST: Final = 60.0
-DEVICES: Final = Path("/sys/class/net")
 EVERYBODY: Final = "ff02::1"
 ROUTERS: Final = "ff02::2"
 _FILTER: Final = 1  # ICMP6_FILTER
@@ -54,7 +55,7 @@ class Link:
         """Raises OSError where it cannot be opened: no such device, or no right to."""
         self._loop, self._heard = loop, heard
         self._index = socket.if_nametoindex(interface)
-        self._mac = _mac(interface)
+        self._mac = mac(interface)
         self.routers: dict[str, float] = {}  # address → when heard last
         self._sent = 0
         self._due = 0.0
@@ -134,6 +135,7 @@ class Seeker:
         self._asking: dict[str, socket.socket] = {}
         self._due: dict[str, tuple[float, float]] = {}  # key → do not ask before, pause after it
         self._numbers: dict[str, int] = {}  # key → AS
+        self._locals: dict[str, str] = {}  # key → our end; a route that is away for a moment changes nothing
         self._why: dict[str, Reason] = {}
 
     def start(self) -> None:
@@ -152,7 +154,7 @@ class Seeker:
         now = self._loop.now()
         wanted = {n.key: n for n in self._wanted()}
         self._tend_links({n.interface for n in wanted.values() if n.unnumbered}, now)
-        for known in (self._numbers, self._why, self._due):
+        for known in (self._numbers, self._locals, self._why, self._due):
             for key in [key for key in known if key not in wanted]:
                 del known[key]
         for key, n in wanted.items():
@@ -167,12 +169,18 @@ class Seeker:
             if isinstance(heard, Reason):
                 return Found(why=heard)
             address = heard
+        local = ""
+        if n.listen and not n.local_address:
+            if n.listen < (first := unprivileged()):
+                return Found(why=PortNotAllowed(port=n.listen, first=first))
+            local = own_end(_at(n, address or n.address)) or self._locals.get(n.key, "")
+            self._locals[n.key] = local
         if not n.external:
-            return Found(address=address)
+            return Found(address=address, local_address=local)
         if n.key in self._numbers:
-            return Found(address=address, asn=self._numbers[n.key])
+            return Found(address=address, local_address=local, asn=self._numbers[n.key])
         self._ask(n, address, now)
-        return Found(address=address, why=self._why.get(n.key, ASNotLearned()))
+        return Found(address=address, local_address=local, why=self._why.get(n.key, ASNotLearned()))
 
     # Routers on the links of unnumbered sessions
 
@@ -186,7 +194,7 @@ class Seeker:
             try:
                 self._links[interface] = Link(self._loop, interface, self.look)
             except OSError as error:
-                absent = error.errno == errno.ENODEV or not (DEVICES / interface).exists()
+                absent = error.errno == errno.ENODEV or not exists(interface)
                 self._why[f"%{interface}"] = (
                     InterfaceMissing(interface=interface)
                     if absent
@@ -263,23 +271,8 @@ class Seeker:
         self.look()
 
 
-def vrf(name: str) -> VRFMissing | None:
-    """Why a session cannot be bound to this VRF on this node."""
-    try:
-        about = (DEVICES / name / "uevent").read_text()
-    except OSError:
-        return VRFMissing(vrf=name)
-    return None if "DEVTYPE=vrf" in about.split() else VRFMissing(vrf=name, other=True)
-
-
 def _at(n: Neighbor, address: str) -> Neighbor:
     return Neighbor(**{**{f: getattr(n, f) for f in n.__struct_fields__}, "address": address})
-
-
-def _mac(interface: str) -> bytes:
-    with suppress(OSError, ValueError):
-        return bytes.fromhex((DEVICES / interface / "address").read_text().strip().replace(":", ""))
-    return b""
 
 
 def _moved(interface: str, link: Link) -> bool:

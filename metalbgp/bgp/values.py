@@ -17,6 +17,7 @@ from msgspec.structs import replace
 from metalbgp.model.addresses import AddressError, canonical, family, is_interface
 from metalbgp.model.reasons import (
     ASNotLearned,
+    NoRoute,
     NotExternal,
     Notification,
     PeerAddressTaken,
@@ -65,7 +66,7 @@ class Neighbor(Struct, frozen=True, omit_defaults=True):
     @property
     def incomplete(self) -> bool:
         """Something must be looked at or learned on this node before ExaBGP may know of it (seek.py)."""
-        return self.unnumbered or self.vrf or self.external
+        return self.unnumbered or self.vrf or self.external or bool(self.listen and not self.local_address)
 
     @property
     def ibgp(self) -> bool:
@@ -137,20 +138,35 @@ def completed(n: Neighbor, found: "Found | None", taken: Mapping[str, str]) -> N
     if not n.incomplete:
         whole = n
     elif found is None:  # not looked at yet
-        return VRFMissing(vrf=n.interface) if n.vrf else ASNotLearned() if n.external else _unheard(n)
+        return _not_yet(n)
     elif found.why is not None:
         return found.why
     elif n.unnumbered and not found.address:
         return _unheard(n)
+    elif n.listen and not (n.local_address or found.local_address):
+        return NoRoute(address=n.address)
     elif n.external and not found.asn:
         return ASNotLearned()
     elif n.external and found.asn == n.local_as:
         return NotExternal(asn=found.asn)
     else:
-        whole = replace(n, address=found.address or n.address, peer_as=found.asn or n.peer_as)
+        whole = replace(
+            n,
+            address=found.address or n.address,
+            local_address=found.local_address or n.local_address,
+            peer_as=found.asn or n.peer_as,
+        )
     if whole.address in taken:
         return PeerAddressTaken(peer=taken[whole.address], address=whole.address)
     return whole
+
+
+def _not_yet(n: Neighbor) -> Reason:
+    if n.vrf:
+        return VRFMissing(vrf=n.interface)
+    if n.unnumbered:
+        return _unheard(n)
+    return ASNotLearned() if n.external else NoRoute(address=n.address)
 
 
 def _unheard(n: Neighbor) -> Reason:
@@ -233,6 +249,7 @@ class Found(Struct, frozen=True):
     """What a neighbour lacked, or why it is not to be had on this node."""
 
     address: str = ""
+    local_address: str = ""  # ExaBGP listens at an address, not at `auto`
     asn: int = 0
     why: Reason | None = None
 

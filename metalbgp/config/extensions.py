@@ -21,7 +21,7 @@ OF_ADVERTISEMENTS: Final = (
     *("med", "prepend", "extended-communities", "link-bandwidth", "backup-nodes", "service-may"),
 )
 MAY: Final = ("blackhole", "communities", "local-preference")  # words of service-may
-OF_PEERS: Final = ("ttl-security",)
+OF_PEERS: Final = ("listen-port", "ttl-security")
 MOST_PREPENDED: Final = 16  # of our own number; longer paths are cut or refused by many routers
 FASTEST: Final = 10_000_000  # Mbit/s: ten terabits
 T = TypeVar("T")
@@ -62,6 +62,14 @@ def ttl_security(notes: Mapping[str, str] | None, findings: Findings) -> bool:
     """GTSM (RFC 5082), of a BGPPeer."""
     text = (notes or {}).get(f"{PREFIX}ttl-security")
     return text is not None and bool(findings.read(_field("ttl-security"), yes, text))
+
+
+def listen_port(notes: Mapping[str, str] | None, findings: Findings) -> int:
+    """Where a node also waits for this router, of a BGPPeer; 0: it only dials."""
+    text = (notes or {}).get(f"{PREFIX}listen-port")
+    return (
+        0 if text is None else findings.read(_field("listen-port"), lambda t: number(t, 1, 65535), text) or 0
+    )
 
 
 def unknown(notes: Mapping[str, str] | None, known: tuple[str, ...]) -> Iterator[tuple[str, str]]:

@@ -57,6 +57,7 @@ def read(raw: BGPPeer, findings: Findings, profiles: Collection[str]) -> Peer:
         vrf=spec.vrf,
         dual_stack=spec.dual_stack_address_family,
         ttl_security=_ttl_security(raw, findings),
+        listen=extensions.listen_port(raw.metadata.annotations, findings),
         source=raw.metadata.source,
     )
 

@@ -78,6 +78,7 @@ class Peer(Struct, frozen=True):
     vrf: str = ""
     dual_stack: bool = False  # spec.dualStackAddressFamily
     ttl_security: bool = False  # annotation metalbgp.io/ttl-security: GTSM (RFC 5082)
+    listen: int = 0  # annotation metalbgp.io/listen-port: the router may connect there; 0: we only dial
     source: Source = Source()
 
     @property

@@ -593,6 +593,22 @@ class VRFMissing(Reason, frozen=True):
         return f"make it on the node (ip link add {self.vrf} type vrf table N), or choose nodes that have it"
 
 
+class PortNotAllowed(Reason, frozen=True):
+    """metalbgp.io/listen-port: ExaBGP runs without capabilities."""
+
+    port: int
+    first: int  # net.ipv4.ip_unprivileged_port_start of the node
+
+    def explain(self) -> str:
+        return (
+            f"this node lets nobody without privileges listen on port {self.port}, only from {self.first} on"
+        )
+
+    def remedy(self) -> str:
+        port = self.port
+        return f"choose a port above, or set sysctl net.ipv4.ip_unprivileged_port_start={port} on the node"
+
+
 class SourceAddressMissing(NotReached, frozen=True):
     address: str
 

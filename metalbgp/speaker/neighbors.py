@@ -72,6 +72,7 @@ def _neighbor(peer: Peer, node: Node, passwords: Mapping[str, str]) -> Neighbor 
                 graceful_restart=RESTART_TIME if peer.graceful_restart else 0,
                 multihop=peer.ebgp_multihop,
                 ttl_security=peer.ttl_security,
+                listen=peer.listen,
                 interface=peer.vrf or peer.interface,
                 vrf=bool(peer.vrf),
                 unnumbered=peer.unnumbered,

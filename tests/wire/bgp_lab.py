@@ -16,6 +16,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -382,9 +383,7 @@ class Lab:
         for router in self.routers.values():
             for family, peer in ((4, router.v4), (6, router.v6)):
                 want = {k[1]: a.get("med", 0) for k, a in wants.items() if k[0] == peer and a is not None}
-                _wait_equal(
-                    lambda r=router, f=family: r.table(f), want, f"r{router.number} IPv{family}", limit
-                )
+                _wait_equal(partial(router.table, family), want, f"r{router.number} IPv{family}", limit)
 
 
 def _wait_equal(table: Callable[[], dict[str, Any]], want: dict[str, Any], who: str, limit: float) -> None:

@@ -155,3 +155,43 @@ def test_a_link_local_address_is_dialled_on_its_link(lab: Lab) -> None:
     agent.want(wants)
     agent.settled(wants)
     wait_for(lambda: "2001:db8::1/128" in router.table(6), "the route")
+
+
+def test_a_router_that_speaks_first_is_let_in_and_needs_not_wait_for_our_next_try(lab: Lab) -> None:
+    """metalbgp.io/listen-port. Our own next try is minutes away, so only the router can have begun."""
+    router = lab.router(1)
+    agent, cluster = started(lab), Cluster(*NODE)
+    peer = {"myASN": 65001, "peerASN": router.asn, "peerAddress": router.v4, "connectTime": "600s"}
+    notes = {"metalbgp.io/listen-port": "1790"}
+    agent.neighbors(*cluster.apply(bgppeer("tor", notes=notes, **peer)))
+    assert not cluster.refused and not cluster.invalid()
+    agent.until(lambda: why(agent, router.v4)[0] == "ConnectionRefused", "nobody is there yet")
+    router.start(neighbor_lines=["port 1790", "timers connect 1"])
+    agent.established(router.v4, limit=30)
+    seen = router.session()
+    assert seen["portForeign"] == 1790 and seen["portLocal"] != 179
+    wants: dict[tuple[str, str], Any] = {(router.v4, "192.0.2.1/32"): {}}
+    agent.want(wants)
+    agent.settled(wants)
+    lab.equal(wants)
+    # Taken back, it only dials again, and nobody listens any more.
+    agent.neighbors(*cluster.apply(bgppeer("tor", **peer)))
+    wait_for(lambda: not listeners(), "the port is closed")
+
+
+def listeners() -> str:
+    return run("ip", "netns", "exec", SPEAKER, "ss", "-Hltn", "sport", "=", ":1790")
+
+
+def test_a_port_that_the_node_does_not_give_us_is_said_with_the_remedy(lab: Lab) -> None:
+    router = lab.router(1)
+    router.start()
+    agent, cluster = started(lab), Cluster(*NODE)
+    peer = {"myASN": 65001, "peerASN": router.asn, "peerAddress": router.v4}
+    notes = {"metalbgp.io/listen-port": "179"}
+    agent.neighbors(*cluster.apply(bgppeer("tor", notes=notes, **peer)))
+    agent.until(lambda: why(agent, router.v4)[0] == "PortNotAllowed", "a privileged port")
+    assert "ip_unprivileged_port_start=179" in agent.sessions[router.v4]["remedy"]
+    words = ("sysctl", "-qw", "net.ipv4.ip_unprivileged_port_start=179")
+    run("ip", "netns", "exec", SPEAKER, *words)
+    agent.established(router.v4)  # by itself
