@@ -110,8 +110,9 @@ class Hearing(Book):
             case Connected():
                 session.connected = True
                 session.tries += 1
-            case Negotiated(_, families, _, extended):
+            case Negotiated(_, families, hold_time, extended, capabilities):
                 session.families, session.extended_next_hop = frozenset(families), extended
+                session.hold_time, session.capabilities = hold_time, capabilities
             case Opened(_, graceful, asn):
                 session.offered_graceful, session.heard_as = graceful, asn
             case Notified(peer, why):
@@ -202,6 +203,7 @@ class Hearing(Book):
             session.why = why
         if session.up:
             session.up, session.since = False, now
+            session.flaps, session.ended, session.ended_why = session.flaps + 1, now, session.why
             session.unsure = session.unsure or session.resyncing
             session.resync_since, session.resync_wanted = None, False
             for entry in self.routes.get(peer, {}).values():

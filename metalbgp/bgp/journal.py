@@ -79,6 +79,11 @@ class Session:
     offered_graceful: bool = False
     extended_next_hop: bool = False  # negotiated: IPv4 routes may have our IPv6 address as next hop
     why: Reason | None = None  # it is down, or went down last
+    hold_time: int = 0  # seconds, negotiated: the lower of both ends' (RFC 4271 section 4.2)
+    capabilities: tuple[str, ...] = ()  # both ends have them
+    flaps: int = 0  # how often it went from Established to something else, since this process runs
+    ended: float | None = None  # when it did so last
+    ended_why: Reason | None = None
     heard_as: int = 0  # what the router called itself in its last OPEN
     tries: int = 0
     replay: set[Key] = field(default_factory=set)  # to be confirmed before End-of-RIB

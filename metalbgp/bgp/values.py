@@ -230,6 +230,7 @@ class Negotiated(Struct, frozen=True):
     families: tuple[str, ...]
     hold_time: int
     extended_next_hop: bool = False  # IPv4 with an IPv6 next hop (RFC 8950)
+    capabilities: tuple[str, ...] = ()  # both ends have them, by the names of their RFCs
 
 
 class Opened(Struct, frozen=True):

@@ -248,6 +248,8 @@ class _Negotiated(Struct):
     families: list[str]
     hold_time: int
     nexthop: list[str] = []
+    asn4: bool = False
+    refresh: str = "absent"
 
 
 class _Notification(Struct):
@@ -349,7 +351,14 @@ def _event(raw: _Raw) -> Event:
         case "negotiated" if n.negotiated is not None:
             agreed = n.negotiated
             extended = any(hop.startswith("ipv4 unicast") for hop in agreed.nexthop)
-            return Negotiated(peer, _families(agreed.families), agreed.hold_time, extended)
+            both = {
+                "4-octet-as": agreed.asn4,
+                "route-refresh": agreed.refresh != "absent",
+                "enhanced-route-refresh": agreed.refresh == "enhanced",
+                "extended-next-hop": extended,
+            }
+            names = tuple(name for name, has in both.items() if has)
+            return Negotiated(peer, _families(agreed.families), agreed.hold_time, extended, names)
         case "open" if n.open is not None and n.direction == "receive":
             return Opened(peer, "64" in n.open.capabilities, n.open.asn)
         case "notification" if n.notification is not None:

@@ -24,6 +24,11 @@ class SessionReport(Struct, frozen=True):
     tries: int = 0
     reason: str = ""  # the class of last_error in model/reasons.py
     remedy: str = ""
+    hold_time: int = 0  # seconds, negotiated; 0: none, or not established
+    capabilities: tuple[str, ...] = ()  # that both ends have
+    flaps: int = 0  # how often it ended, since the speaker's parent process runs
+    ended: str = ""  # when it did so last
+    ended_why: str = ""
     learned: str = ""  # unnumbered: the router's address, by its advertisements
 
 

@@ -72,15 +72,17 @@ class _Speaker(Collector):
         pending = GaugeMetricFamily(
             "metallb_bgp_pending_prefixes_total", "Prefixes that should be announced", labels=["peer"]
         )
+        flaps = CounterMetricFamily("metalbgp_bgp_session_flaps", "How often it ended", labels=["peer"])
         updates = CounterMetricFamily("metallb_bgp_updates", "UPDATE messages sent", labels=["peer"])
         for session in now.sessions:
             peer = f"[{session.address}]" if ":" in session.address else session.address
             peer = f"{peer}:{session.port}"
             up.add_metric([peer], float(session.state == "Established"))
+            flaps.add_metric([peer], session.flaps)
             announced.add_metric([peer], session.routes_confirmed)
             pending.add_metric([peer], session.routes_wanted)
             updates.add_metric([peer], now.updates.get(session.address, 0))
-        yield from (up, announced, pending, updates)
+        yield from (up, flaps, announced, pending, updates)
 
     @staticmethod
     def _layer2(now: Snapshot) -> Iterator[CounterMetricFamily]:

@@ -251,6 +251,11 @@ class Parent:
             "families": sorted(session.families) if session.up else [],
             "graceful_restart": session.up and session.graceful,
             "tries": session.tries,
+            "hold_time": session.hold_time if session.up else 0,
+            "capabilities": session.capabilities if session.up else (),
+            "flaps": session.flaps,
+            "ended": 0 if session.ended is None else self._wall(session.ended),
+            "ended_why": "" if session.ended_why is None else session.ended_why.explain(),
         }
 
     def _about(self, n: Neighbor, since: float, state: str, why: Reason | None) -> dict[str, Any]:

@@ -135,6 +135,11 @@ class Record:
             tries=heard.get("tries", 0),
             reason=heard.get("reason", ""),
             remedy=heard.get("remedy", ""),
+            hold_time=heard.get("hold_time", 0),
+            capabilities=tuple(heard.get("capabilities", ())),
+            flaps=heard.get("flaps", 0),
+            ended=moment(heard["ended"]) if heard.get("ended") else "",
+            ended_why=heard.get("ended_why", ""),
             learned=heard.get("address", "") if neighbor.unnumbered else "",
         )
 

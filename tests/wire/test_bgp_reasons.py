@@ -79,3 +79,22 @@ def test_a_router_that_does_not_know_this_node_is_told_from_one_that_does_not_li
         "configure terminal", f"router bgp {stranger.asn}", f"neighbor {stranger.ours4} remote-as 65001"
     )
     agent.established(stranger.v4, limit=90)
+
+
+def test_a_session_says_what_both_ends_have_and_how_often_and_why_it_ended(lab: Lab) -> None:
+    router = lab.router(1)
+    router.start()
+    lab.speaker.start()
+    agent = lab.speaker.agent()
+    agent.neighbors(router.neighbor(hold_time=30))
+    agent.established(router.v4)
+    session = agent.sessions[router.v4]
+    assert session["hold_time"] == 9 and session["flaps"] == 0  # the router's is the lower one
+    assert {"4-octet-as", "route-refresh"} <= set(session["capabilities"])
+    router.vtysh("clear bgp *")
+    agent.until(lambda: agent.sessions[router.v4]["flaps"] == 1, "it is counted")
+    agent.established(router.v4, limit=30)
+    session = agent.sessions[router.v4]
+    assert (session["flaps"], session["last_error"]) == (1, "")
+    assert session["ended_why"].startswith("Cease / ") and "(from the router)" in session["ended_why"]
+    assert 0 < session["ended"] <= session["since"]

@@ -126,6 +126,11 @@ def test_json_has_the_shape_of_the_reports_in_camel_case() -> None:
         "tries": 17,
         "reason": "",
         "remedy": "",
+        "holdTime": 0,
+        "capabilities": [],
+        "flaps": 0,
+        "ended": "",
+        "endedWhy": "",
         "learned": "",
     }
     assert result.exit_code == 1
