@@ -20,7 +20,7 @@ def test_a_number_is_learned_and_what_a_node_lacks_is_said_there_while_the_other
     product.create(PEERS, body | {"metadata": {"name": "learned", "annotations": notes}})
     red = {"myASN": 64513, "peerASN": 64999, "peerAddress": "10.252.252.199", "vrf": "red"}
     product.put(PEERS, "BGPPeer", "red", red)
-    link = {"myASN": 64513, "dynamicASN": "external", "interface": "eth99"}
+    link = {"myASN": 64513, "dynamicASN": "external", "interface": "eth0"}
     product.put(PEERS, "BGPPeer", "link", link)
     product.established()
     product.routed(product.address("web"))
@@ -31,7 +31,7 @@ def test_a_number_is_learned_and_what_a_node_lacks_is_said_there_while_the_other
             lambda found: found.get("peerAsn") == 64512 and found.get("state") == "Established",
         )
         assert session["holdTime"] and "4-octet-as" in session["capabilities"]
-        for peer, reason in (("red", "VRFMissing"), ("link", "InterfaceMissing")):
+        for peer, reason in (("red", "VRFMissing"), ("link", "SeveralRouters")):
             until(
                 f"{node} says what {peer} lacks",
                 lambda node=node, peer=peer: product.session(node, peer).get("reason"),
@@ -39,3 +39,5 @@ def test_a_number_is_learned_and_what_a_node_lacks_is_said_there_while_the_other
             )
     shown = {(one["node"], one["session"]["peer"]): one for one in product.cli("sessions")["items"]}
     assert "ip link add red type vrf" in shown["n1", "red"]["session"]["remedy"]
+    # No link of two: the nodes hear each other's advertisements there, so the pods may send and listen.
+    assert "several routers advertise themselves on eth0" in shown["n1", "link"]["session"]["lastError"]
