@@ -11,6 +11,7 @@ from types import ModuleType
 from typing import Any
 
 VERSION = "5.0.15"
+SOON = (0, 0.1, 0.3)  # seconds before each of the first tries after a loss
 
 
 class Steady(ModuleType):
@@ -171,7 +172,8 @@ def timers_are_the_peers_own() -> None:
 
     Keepalives are sent as often as it says, but at least every third of the negotiated hold time (RFC 4271
     section 4.4), and a connection is tried again after so many seconds instead of ever more rarely.
-    Both are read each time: a reload changes them without touching the session.
+    Both are read each time: a reload changes them without touching the session. After a loss the first tries
+    come SOON: a router that still clears the routes of the last session refuses the next for some moments.
     """
     from exabgp.bgp.timer import SendTimer
     from exabgp.reactor.delay import Delay
@@ -194,15 +196,18 @@ def timers_are_the_peers_own() -> None:
     class Patient(Delay):
         def __init__(self, peer: Any) -> None:
             super().__init__()
-            self._peer = peer
+            self._peer, self._soon = peer, list(SOON)
+
+        def reset(self) -> None:
+            super().reset()
+            self._soon = list(SOON)
 
         def increase(self) -> None:
-            wanted = number(self._peer, "connect")
-            if wanted:  # the first try after a loss comes at once, as ExaBGP's own does
-                self._next = wanted if self._next else 0
-            super().increase()
-            if wanted:
+            if self._soon:
+                self._next = self._soon.pop(0)
+            elif wanted := number(self._peer, "connect"):
                 self._next = wanted
+            super().increase()
 
     original_ka, original_peer = KA.__init__, Peer.__init__
 

@@ -282,7 +282,8 @@ class Machine(Hearing):
         return effects
 
     def _step(self, now: float) -> None:
-        leaving = self._reload.leaving
+        # Without graceful restart the end of the session takes all routes with it.
+        leaving = {p for p in self._reload.leaving if p in self.sessions and self.sessions[p].graceful}
         if leaving != self._leaving:
             self._leaving = leaving
             for peer in leaving:
@@ -307,7 +308,7 @@ class Machine(Hearing):
                 assert_never(step)
 
     def _quiet(self) -> bool:
-        leaving = (e for p in self._reload.leaving for e in self.routes.get(p, {}).values())
+        leaving = (e for p in self._leaving for e in self.routes.get(p, {}).values())
         up = {p for p, s in self.sessions.items() if s.up}
         return not any(e.told for e in leaving if e.key[0] in up) and not any(k[0] in up for k in self._owing)
 

@@ -251,3 +251,18 @@ def test_a_silent_child_is_restarted() -> None:
     assert world.restarts == 1
     world.settle()
     world.check()
+
+
+def test_a_peer_that_goes_takes_its_routes_with_it_and_no_withdrawal_is_waited_for() -> None:
+    """Without graceful restart: the end of the session is the end of its routes, however many they are."""
+    world = settled(mended=True)
+    for prefix in PREFIXES:
+        for peer in PEERS:
+            world.do(("want", peer, prefix, 1))
+    world.settle()
+    world.written.clear()
+    world.do(("neighbors", PEERS[1]))
+    world.settle()
+    world.check()
+    assert wire.RELOAD in world.written
+    assert not [line for line in world.written if "withdraw" in line]
