@@ -36,17 +36,32 @@ INTENTS = (
     200  # ServiceBGPStatus and ServiceL2Status objects a node writes at most; beyond it none, and said so
 )
 
-UNKNOWN = ("",)  # the detail of an object that was found, not written: never equal to a wanted one
 Intent = tuple[str, str]  # ("bgp" or "layer2", service namespace/name)
 Detail = tuple[str, ...]  # sorted peers, or interfaces
+
+
+class _Interface(msgspec.Struct, frozen=True):
+    name: str = ""
 
 
 class _StandingStatus(msgspec.Struct, frozen=True):
     service: str = msgspec.field(default="", name="serviceName")
     namespace: str = msgspec.field(default="", name="serviceNamespace")
+    peers: tuple[str, ...] = ()
+    interfaces: tuple[_Interface, ...] = ()
+
+
+class _Owner(msgspec.Struct, frozen=True):
+    uid: str = ""
+
+
+class _StandingMeta(msgspec.Struct, frozen=True):
+    name: str = ""
+    owners: tuple[_Owner, ...] = msgspec.field(default=(), name="ownerReferences")
 
 
 class _Standing(msgspec.Struct, frozen=True):
+    metadata: _StandingMeta = _StandingMeta()
     status: _StandingStatus = _StandingStatus()
 
 
@@ -83,7 +98,8 @@ class Status:
             owners=owners,
         )
         self._written: NodeReport | None = None
-        self._standing: dict[Intent, Detail] = {}
+        self._standing: dict[Intent, Detail] = {}  # what the objects say
+        self._orphans: set[Intent] = set()  # of them, those that would go with a Pod before ours
         self._announced: frozenset[Intent] = frozenset()
         self._silenced = False
 
@@ -132,17 +148,26 @@ class Status:
             async for page in pages:
                 for item in page.items or ():
                     try:
-                        status = msgspec.json.decode(item, type=_Standing).status
+                        found = msgspec.json.decode(item, type=_Standing)
                     except msgspec.MsgspecError:
                         continue  # other hands wrote it; it goes with our Pod
-                    if status.service and status.namespace:
-                        self._standing[protocol, f"{status.namespace}/{status.service}"] = UNKNOWN
+                    self._found(protocol, found)
+
+    def _found(self, protocol: str, found: _Standing) -> None:
+        status = found.status
+        intent = protocol, f"{status.namespace}/{status.service}"
+        if not status.service or not status.namespace or found.metadata.name != self._object(intent)[1]:
+            return
+        self._standing[intent] = status.peers or tuple(one.name for one in status.interfaces)
+        if [owner.uid for owner in found.metadata.owners] != ([self._pod_uid] if self._pod_uid else []):
+            self._orphans.add(intent)
 
     async def _write_intents(self) -> None:
         """Only what differs from what stands; nothing at all beyond the limit."""
         wanted = dict(self._intents())
-        if fresh := sorted(wanted.keys() - self._announced):
-            uids = self._uids()
+        fresh = sorted(wanted.keys() - self._announced)
+        if len(fresh) <= INTENTS:  # beyond it a restart finds nothing standing, and none of them is news
+            uids = self._uids() if fresh else {}
             for protocol, service in fresh:
                 self._say(protocol, service, uids.get(service, ""))
         self._announced = frozenset(wanted)
@@ -156,10 +181,12 @@ class Status:
         for intent in self._standing.keys() - wanted.keys():
             await self._remove(intent)
             del self._standing[intent]
+            self._orphans.discard(intent)
         for intent, detail in wanted.items():
-            if self._standing.get(intent) != detail:
+            if self._standing.get(intent) != detail or intent in self._orphans:
                 await self._put(intent, detail)
                 self._standing[intent] = detail
+                self._orphans.discard(intent)
 
     async def _put(self, intent: Intent, detail: Detail) -> None:
         protocol, service = intent
@@ -184,11 +211,24 @@ class Status:
             status["peers"] = list(detail)
         else:
             status["interfaces"] = [{"name": interface} for interface in detail]
-        try:
-            await self._client.create(resource, {"metadata": meta, "spec": {}}, self._namespace)
-        except AlreadyExists:
-            await self._client.patch(resource, name, {"metadata": meta}, self._namespace)
-        await self._client.patch(resource, name, {"status": status}, self._namespace, subresource="status")
+        stands = self._standing.get(intent)
+        if stands is not None and intent in self._orphans:
+            try:
+                await self._client.patch(resource, name, {"metadata": meta}, self._namespace)
+            except NotFound:
+                stands = None  # it went with its Pod meanwhile
+        if stands is None:
+            try:
+                await self._client.create(resource, {"metadata": meta, "spec": {}}, self._namespace)
+            except AlreadyExists:
+                await self._client.patch(resource, name, {"metadata": meta}, self._namespace)
+        if stands != detail:
+            body = {"status": status}
+            try:
+                await self._client.patch(resource, name, body, self._namespace, subresource="status")
+            except NotFound:
+                self._standing.pop(intent, None)  # other hands removed it: the next pass makes it again
+                raise
 
     async def _remove(self, intent: Intent) -> None:
         resource, name = self._object(intent)
