@@ -31,6 +31,18 @@ def main() -> int:
     def say(text: str) -> None:
         console.print(f"  {time.monotonic() - began:5.0f} s  {text}", highlight=False)
 
+    if options.what == "statuses":
+        from bench.statuses import main as statuses  # a simulation, of the product itself
+
+        return statuses(console)
+    if options.what == "peers":
+        from bench.fleet import main as fleet  # needs the binaries of an API server
+
+        return fleet(console, say)
+    if options.what == "bgp":
+        from bench.bgp import main as bgp  # needs root, FRR and the binaries of an API server
+
+        return bgp(console, say)
     baselines = [table.read(name) for name in options.baseline]
     runs = []
     try:
@@ -82,9 +94,11 @@ def _options() -> argparse.Namespace:
     parser.add_argument(
         "what",
         nargs="?",
-        choices=["services", "allocation"],
+        choices=["services", "allocation", "bgp", "peers", "statuses"],
         default="services",
-        help="services on a lab (default), or the pure function that chooses addresses, without any lab",
+        help="services on a lab (default); without any lab: allocation, the pure function that chooses "
+        "addresses; bgp, a speaker with real routers, API server and controller; peers, 1,000 BGPPeers at "
+        "once; statuses, a simulation of what 500 speakers write",
     )
     parser.add_argument("--lab", default="lab", help="name of the lab (default: lab)")
     parser.add_argument("--namespace", default="metallb-system", help="where the implementation's pods are")

@@ -10,6 +10,7 @@ import ssl
 import tempfile
 import threading
 from collections.abc import Iterator
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -34,16 +35,16 @@ class Api:
         config = yaml.safe_load(kubeconfig.read_text())
         user = config["users"][0]["user"]
         self._door = door
-        self._headers = {"Accept": "application/json"}
+        self.headers = {"Accept": "application/json"}
         if "token" in user:
-            self._headers["Authorization"] = f"Bearer {user['token']}"
+            self.headers["Authorization"] = f"Bearer {user['token']}"
         self._tls = _tls(kubeconfig.parent, config["clusters"][0]["cluster"], user)
         self._local = threading.local()
 
     def connect(self, timeout: float = 60) -> http.client.HTTPSConnection:
         door = self._door
         connection = http.client.HTTPSConnection(door.host, door.port, context=self._tls, timeout=timeout)
-        with entered(door.namespace):
+        with entered(door.namespace) if door.namespace else nullcontext():
             connection.connect()
         connection.auto_open = 0  # a new connection is made here, in the right namespace, or not at all
         return connection
@@ -54,7 +55,7 @@ class Api:
         """One request; a kept connection that the server has closed is opened again once."""
         connection = getattr(self._local, "connection", None) or self.connect()
         self._local.connection = connection
-        headers = {**self._headers, "Content-Type": kind}
+        headers = {**self.headers, "Content-Type": kind}
         payload = msgspec.json.encode(body) if body is not None else None
         try:
             connection.request(verb, path, payload, headers)
@@ -92,7 +93,7 @@ class Api:
     def watch(self, path: str, version: str) -> tuple[http.client.HTTPSConnection, Iterator[bytes]]:
         """Lines of a watch from that version on, until the server ends it or the connection is shut down."""
         connection = self.connect(timeout=3600)
-        connection.request("GET", f"{path}?watch=true&resourceVersion={version}", headers=self._headers)
+        connection.request("GET", f"{path}?watch=true&resourceVersion={version}", headers=self.headers)
         answer = connection.getresponse()
         if answer.status >= 300:
             raise ApiError(answer.status, answer.read().decode(errors="replace"))

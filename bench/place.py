@@ -25,7 +25,7 @@ _libc = ctypes.CDLL(None, use_errno=True)
 class Door:
     """Where the API server listens: the lab's own way in is a program, whose milliseconds would count."""
 
-    namespace: str
+    namespace: str  # empty: this one
     host: str
     port: int
 
