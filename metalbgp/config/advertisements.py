@@ -55,6 +55,7 @@ def read_bgp(
         extended_communities=more.extended_communities,
         link_bandwidth=more.link_bandwidth,
         backup_nodes=more.backup_nodes,
+        announce_delay=more.announce_delay,
         service_may=more.service_may,
         source=raw.metadata.source,
     )

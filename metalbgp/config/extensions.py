@@ -10,7 +10,7 @@ from typing import Final, TypeVar
 
 from msgspec import Struct
 
-from metalbgp.config import selectors
+from metalbgp.config import durations, selectors
 from metalbgp.config.mistakes import Findings, Mistake, near, number, yes
 from metalbgp.config.objects import LabelRequirement, LabelSelector
 from metalbgp.model import extended
@@ -18,11 +18,13 @@ from metalbgp.model.selectors import Selector
 
 PREFIX: Final = "metalbgp.io/"
 OF_ADVERTISEMENTS: Final = (
-    *("med", "prepend", "extended-communities", "link-bandwidth", "backup-nodes", "service-may"),
+    *("announce-delay", "backup-nodes", "extended-communities", "link-bandwidth"),
+    *("med", "prepend", "service-may"),
 )
 MAY: Final = ("blackhole", "communities", "local-preference")  # words of service-may
 OF_PEERS: Final = ("listen-port", "ttl-security")
 MOST_PREPENDED: Final = 16  # of our own number; longer paths are cut or refused by many routers
+LONGEST_DELAY: Final = 300  # seconds; a data path that needs longer is broken
 FASTEST: Final = 10_000_000  # Mbit/s: ten terabits
 T = TypeVar("T")
 
@@ -35,6 +37,7 @@ class RouteExtensions(Struct, frozen=True):
     extended_communities: tuple[int, ...] = ()
     link_bandwidth: int = 0  # Mbit/s for each serving endpoint of the node; 0: not said
     backup_nodes: tuple[Selector, ...] = ()
+    announce_delay: int = 0  # milliseconds
     service_may: tuple[str, ...] = ()  # which wishes of Services count: words of MAY
 
 
@@ -54,6 +57,7 @@ def of_advertisement(notes: Mapping[str, str] | None, findings: Findings) -> Rou
         extended_communities=read("extended-communities", _extended) or (),
         link_bandwidth=read("link-bandwidth", lambda text: number(text, 1, FASTEST)) or 0,
         backup_nodes=backups,
+        announce_delay=read("announce-delay", _delay) or 0,
         service_may=read("service-may", _may) or (),
     )
 
@@ -94,6 +98,14 @@ def _may(text: str) -> tuple[str, ...]:
     for word in sorted(words - {*MAY}):
         raise Mistake(f'"{word}" is not one of {", ".join(MAY)}{near(word, MAY)}')
     return tuple(sorted(words))
+
+
+def _delay(text: str) -> int:
+    """Milliseconds, rounded up, so that a wish is never rounded away."""
+    nanos = durations.nanoseconds(text)
+    if not 0 <= nanos <= LONGEST_DELAY * durations.SECOND:
+        raise Mistake(f"{text} is not within 0s and {LONGEST_DELAY}s")
+    return -(-nanos // 1_000_000)
 
 
 def _extended(text: str) -> tuple[int, ...]:

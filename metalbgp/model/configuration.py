@@ -114,6 +114,7 @@ class BGPAdvertisement(Struct, frozen=True):
     extended_communities: tuple[int, ...] = ()  # RFC 4360, sorted
     link_bandwidth: int = 0  # Mbit/s for each serving endpoint of the node, under Local; 0: not said
     backup_nodes: tuple[Selector, ...] = ()  # nodes that announce less preferred than the others
+    announce_delay: int = 0  # milliseconds before a node that begins to serve an address announces it
     service_may: tuple[str, ...] = ()  # what Services may say of their routes: services.RouteWishes.kinds
     source: Source = Source()
 

@@ -1,13 +1,14 @@
 """What this node wants, kept from three views: VirtualIPs, the SpeakerConfiguration, the own Node. Pure.
 
-In:  set_vip, set_configuration, set_node, set_passwords: each as it is now.
+In:  set_vip, set_configuration, set_node, set_passwords: each as it is now; `clock`, which the caller has.
 Out: Changes: only the sessions, routes and duties that differ from before; against_journal() after a restart.
-Elsewhere: one VirtualIP on one node is select/; the wire is bgp/; sending is agent.py.
+Elsewhere: one VirtualIP on one node is select/, and when it counts patience.py; the wire is bgp/; sending is
+     loop.py.
 
 Routes are keyed by the peer's address here: a renamed BGPPeer is the same session and keeps its routes.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 from msgspec import Struct, structs
 
@@ -22,6 +23,7 @@ from metalbgp.model.virtualips import VirtualIP
 from metalbgp.select.select import NodeView
 from metalbgp.select.table import Delta, Table
 from metalbgp.speaker.neighbors import RefusedPeer, neighbors
+from metalbgp.speaker.patience import Patience
 
 RouteKey = tuple[str, str]  # peer address, prefix
 
@@ -34,7 +36,9 @@ class Changes(Struct, frozen=True):
 
 
 class Announcer:
-    def __init__(self) -> None:
+    def __init__(self, clock: Callable[[], float] = lambda: 0.0) -> None:
+        self._clock = clock
+        self.patience = Patience()
         self.configuration: Configuration | None = None
         self.node: Node | None = None
         self.passwords: Mapping[str, str] = {}
@@ -67,6 +71,10 @@ class Announcer:
     def set_passwords(self, passwords: Mapping[str, str]) -> Changes:
         self.passwords = passwords
         return Changes(neighbors=self._sessions())
+
+    def due(self) -> Changes:
+        """What patience.deadline was set for."""
+        return self._changes([self._update(address) for address in self.patience.due(self._clock())])
 
     # ------------------------------------------------------------------ what stands now
 
@@ -134,8 +142,9 @@ class Announcer:
         vip = self.vips.get(address)
         if vip is None or self._view is None:
             self.plans.pop(address, None)
+            self.patience.forget(address)
             return self.table.update(address, None)
-        plan = self.plans[address] = self._view.select(vip)
+        plan = self.plans[address] = self.patience.judge(vip, self._view, self._clock())
         return self.table.update(address, plan)
 
     def _changes(self, deltas: Iterable[Delta]) -> Changes:

@@ -51,7 +51,7 @@ class Options(Struct, frozen=True):
 class Agent:
     def __init__(self, client: Client, options: Options) -> None:
         self._options = options
-        self.announcer = Announcer()
+        self.announcer = Announcer(time.monotonic)
         self.record = Record(options.node)
         self.metrics = SpeakerMetrics(self.snapshot_for_metrics)
         self.link = ParentLink(options.run_dir / "parent.sock", self._on_parent)
@@ -66,6 +66,7 @@ class Agent:
         self._duties_due = asyncio.Event()
         self._snapshots = Snapshots(options.run_dir / "snapshot.json")
         self._doubtful: dict[str, asyncio.TimerHandle] = {}
+        self._later: asyncio.TimerHandle | None = None  # when some address begins or ends to be announced
         self._asked: dict[tuple[str, str], float] = {}  # route → when its change was asked for
         mine = f"{INSTALLATION}={options.installation}"
         self.vips: Reflector[VirtualIP] = Reflector(
@@ -183,6 +184,16 @@ class Agent:
             self._duties_due.set()
         self.changed.set()
         self._snapshots.due()
+        self._arm()
+
+    def _arm(self) -> None:
+        if self._later is not None:
+            self._later.cancel()
+        deadline = self.announcer.patience.deadline
+        loop = asyncio.get_running_loop()  # its time is the announcer's clock
+        self._later = (
+            None if deadline is None else loop.call_at(deadline, lambda: self._tell(self.announcer.due()))
+        )
 
     async def _keep_duties(self) -> None:
         """The reflex is told the full set; its client sends the differences."""
@@ -276,7 +287,7 @@ class Agent:
 
     def _speak(self) -> None:
         if not self.speaking:
-            self.speaking = True
+            self.speaking = self.announcer.patience.started = True
             logs.log("speaking", addresses=len(self.announcer.vips))
         self._settle()
         self._duties_due.set()

@@ -102,6 +102,7 @@ BGP = st.builds(
     node_selectors=few(SELECTOR),
     peers=few(WORD),
     service_selectors=few(SELECTOR),
+    announce_delay=st.integers(0, 300_000),
     source=SOURCE,
 )
 LAYER2 = st.builds(

@@ -5,6 +5,7 @@ In:  a story file. Its first comment lines are the law; then documents:
      - `use: docs/…yaml` reads objects from a file of the project;
      - `delete: Kind/namespace/name` or `delete: Kind/name`;
      - `speakers: [n1, n2]` (without it, a speaker lives on every Node);
+     - `after: 2s` lets time pass; without it, a second lies between two documents;
      - `expect:` closes a chapter: what is true now; and, where it asks for `told`, what each speaker told its
        parent since the last chapter, in order: routes by the peer's address, and sessions where they changed
        (levels: what is said again costs nothing).
@@ -24,6 +25,7 @@ from metalbgp.cluster import decode
 from metalbgp.config import objects
 from metalbgp.config.compile import Compiled, compile
 from metalbgp.config.documents import documents
+from metalbgp.config.durations import SECOND, nanoseconds
 from metalbgp.inventory.touched import Touched
 from metalbgp.model import extended
 from metalbgp.model.configuration import Configuration
@@ -79,6 +81,7 @@ class Stage(SmallController):
         self.compiled = Compiled(configuration=Configuration(installation="metallb-system"))
         self.speakers: frozenset[str] | None = None
         self.clock = 0
+        self.seconds = 0.0
         self.announcers: dict[str, Announcer] = {}  # by node
         self.told: list[str] = []  # since the last chapter
 
@@ -86,6 +89,7 @@ class Stage(SmallController):
 
     def take(self, document: Mapping[str, Any]) -> None:
         self.clock += 1
+        self.seconds += 1
         match document:
             case {"use": name}:
                 for each in bodies((ROOT / name).read_text()):
@@ -93,6 +97,8 @@ class Stage(SmallController):
             case {"delete": what}:
                 kind, *rest = what.split("/")
                 self.delete(kind, "/".join(rest))
+            case {"after": text}:
+                self.seconds += nanoseconds(text) / SECOND - 1
             case {"speakers": names}:
                 self.speakers = frozenset(names)
             case {"kind": kind} if kind in objects.READERS:
@@ -194,7 +200,11 @@ class Stage(SmallController):
         """Every speaker sees what differs from what it saw last."""
         inventory = self.inventory
         for name in sorted(inventory.live_speakers & inventory.nodes.keys()):
-            one, changes = self.announcers.setdefault(name, Announcer()), []
+            one = self.announcers.get(name)
+            if one is None:
+                one = self.announcers[name] = Announcer(lambda: self.seconds)
+                one.patience.started = True
+            changes = [one.due()]
             if one.configuration != inventory.configuration:
                 changes.append(one.set_configuration(inventory.configuration))
             if one.node != inventory.nodes[name]:

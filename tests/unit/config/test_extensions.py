@@ -45,7 +45,9 @@ def test_every_annotation_of_an_advertisement_is_read_and_survives_the_object_of
         link_bandwidth="1000",
         backup_nodes="role=backup,!spare,rack",
         service_may="communities, blackhole",
+        announce_delay="1.5s",
     )
+    assert found.announce_delay == 1500
     assert found.service_may == ("blackhole", "communities")
     assert (found.med, found.prepend, found.link_bandwidth) == (50, 2, 1000)
     assert found.extended_communities == (0x0002_FC00_0000_001E, 0x0203_FA56_EA00_0007)
@@ -57,6 +59,8 @@ def test_every_annotation_of_an_advertisement_is_read_and_survives_the_object_of
 def test_an_advertisement_without_them_is_what_it_was() -> None:
     assert the_one() == the_one(**{})
     assert the_one(med="0").med == 0 and the_one().med is None
+    assert the_one(announce_delay="0").announce_delay == 0
+    assert the_one(announce_delay="1ns").announce_delay == 1  # a wish is never rounded away
 
 
 @pytest.mark.parametrize(
@@ -73,6 +77,9 @@ def test_an_advertisement_without_them_is_what_it_was() -> None:
         ({"extended_communities": " "}, "is empty"),
         ({"extended_communities": "shutdown"}, "is not an extended community"),
         ({"service_may": "communities,all"}, '"all" is not one of blackhole, communities, local-preference'),
+        ({"announce_delay": "2"}, '"2" is not a duration'),
+        ({"announce_delay": "-1s"}, "-1s is not within 0s and 300s"),
+        ({"announce_delay": "301s"}, "301s is not within 0s and 300s"),
         ({"backup_nodes": "a!=b"}, "does not select nodes"),
         ({"backup_nodes": "a b=c"}, "a b"),
     ],

@@ -1,12 +1,14 @@
 """The agent between its views and its parent: what it says when, and what it keeps saying when views fail."""
 
 import asyncio
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
+from msgspec.structs import replace
 
 from metalbgp.cluster.client import Client
 from metalbgp.cluster.errors import Forbidden, NotFound, Unreachable
@@ -97,6 +99,23 @@ async def test_nothing_is_said_before_the_views_are_complete_and_then_sessions_c
     task = asyncio.create_task(world.agent.run())
     await until(lambda: world.prefixes() == ["198.51.100.1/32"])
     assert world.said == ["neighbors", "want", "synced"]
+    await ended(task)
+
+
+async def test_what_begins_later_is_told_after_its_delay_and_what_was_there_at_the_start_at_once(
+    tmp_path: Path,
+) -> None:
+    world = World(tmp_path)
+    world.fill(vip(1))
+    slow = replace(CONFIGURATION.bgp_advertisements[0], announce_delay=300)
+    made = compiled.encode(replace(CONFIGURATION, bgp_advertisements=(slow,)), NS)
+    world.api.put(SPEAKER_CONFIGURATIONS, NS, made, NS)
+    task = asyncio.create_task(world.agent.run())
+    await until(lambda: world.prefixes() == ["198.51.100.1/32"])
+    began = time.monotonic()
+    world.api.put(VIRTUAL_IPS, "198.51.100.2", virtualip.encode(vip(2), NS))
+    await until(lambda: len(world.told) == 2)
+    assert time.monotonic() - began >= 0.3
     await ended(task)
 
 
