@@ -168,6 +168,8 @@ def said(
     address = {peer.name: peer.key for peer in configuration.peers}
     entries = {(one.node, entry.peer, entry.prefix): entry for one in heard.values() for entry in one.entries}
     by_node = {report.node: report for report in reports}
+    delayed = any(one.announce_delay for one in configuration.bgp_advertisements)
+    waits = ", or it waits for its announce-delay" if delayed else ""
 
     def wire(node: str, peer: str, prefix: str) -> str:
         one = heard.get(node)
@@ -176,7 +178,7 @@ def said(
             return reported(by_node.get(node), peer, prefix, now) + silent
         entry = entries.get((node, address.get(peer, peer), prefix))
         if entry is None:
-            return "not yet: the speaker does not have it"
+            return f"not yet: the speaker does not have it{waits}"
         if entry.state == "confirmed":
             return f"confirmed on the wire {ago(entry.since, now)}"
         if entry.state == "waiting":

@@ -154,7 +154,17 @@ def _on_wire(scene: Scene, plan: NodePlan | None, heard: Heard) -> Iterator[Rout
         yield _entry_row(scene, heard, entry, key[0], wanted[key][1] if key in wanted else None)
     for key, (route, why) in wanted.items():
         if key not in seen:
-            yield _planned_row(heard.node, route, why, "missing", why="the speaker does not have it (yet)")
+            yield _planned_row(heard.node, route, why, "missing", why=lacks(scene.configuration, why))
+
+
+def lacks(configuration: Configuration, why: Provenance) -> str:
+    """That a speaker does not have a route, in words; with a delay it may wait on purpose."""
+    delays = [
+        one.announce_delay for one in configuration.bgp_advertisements if one.name in why.advertisements
+    ]
+    late = max(delays, default=0) / 1000
+    waits = f", announce-delay is {late:g} s" if late else ""
+    return f"the speaker does not have it (yet{waits})"
 
 
 def _entry_row(scene: Scene, heard: Heard, entry: Entry, peer: str, why: Provenance | None) -> RouteRow:

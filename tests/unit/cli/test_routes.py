@@ -5,6 +5,7 @@ from msgspec.structs import replace
 
 from metalbgp.cli import wire
 from metalbgp.cli.errors import Unreachable
+from metalbgp.config import compiled
 from tests.unit.cli.world import (
     CONFIGURATION,
     EXCLUDE,
@@ -124,6 +125,20 @@ def test_a_route_that_the_speaker_lacks_is_missing() -> None:
     result = world.run("routes", "--node", "n1")
     assert [row.split()[7] for row in result.stdout.splitlines()[1:]] == ["missing", "missing"]
     assert result.exit_code == 1
+
+
+def test_a_route_that_may_wait_for_its_delay_says_so() -> None:
+    world = World()
+    world.says["n1"] = {"sessions": [], "routes": []}
+    slow = replace(CONFIGURATION.bgp_advertisements[0], announce_delay=2500)
+    made = replace(CONFIGURATION, bgp_advertisements=(slow,))
+    world.objects["speakerconfigurations"] = [compiled.encode(made, "metallb-system")]
+    rows = world.run("routes", "--node", "n1").stdout.splitlines()[1:]
+    assert all(row.endswith("the speaker does not have it (yet, announce-delay is 2.5 s)") for row in rows)
+    explained = world.run("explain", "web/nginx", "--node", "n1").stdout
+    assert (
+        "n1 → tor-a   not yet: the speaker does not have it, or it waits for its announce-delay" in explained
+    )
 
 
 def test_a_route_that_nobody_wants_any_more_keeps_its_service() -> None:
