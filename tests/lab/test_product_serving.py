@@ -2,7 +2,8 @@
 
 In:  Services with EndpointSlices written by hand, so that every condition is exactly what the test says.
 Out: routes in the kernel of the lab's router, and what a second router was told.
-Elsewhere: each case without a lab is a file in tests/stories; the rule itself is a law in tests/laws.
+Elsewhere: real pods are test_product_moving.py; each case without a lab is a file in tests/stories; the rule
+     itself is a law in tests/laws.
 """
 
 from __future__ import annotations
