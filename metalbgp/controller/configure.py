@@ -36,6 +36,7 @@ from metalbgp.model.names import OURS, PART_OF
 from metalbgp.model.reasons import Invalid
 
 COALESCE: Final = 0.25  # seconds; a first change goes at once, those that follow it wait so long together
+COALESCE_AT_MOST: Final = 2.0  # ... and ever longer while they go on: kubectl needs half a minute for 1,000
 AGAIN: Final = 1.0  # seconds before the next try of a pass that failed, doubled up to AGAIN_AT_MOST
 AGAIN_AT_MOST: Final = 8.0
 STATE_AGAIN: Final = 30.0  # seconds before a ConfigurationState that could not be written is tried again
@@ -248,10 +249,11 @@ class Configurator:
         self._written, self._version = stored.configuration, int(stored.resource_version or 0)
 
     async def _follow(self) -> None:
-        pause = AGAIN
+        pause, lull = AGAIN, COALESCE
         while True:
             await self._due.wait()
             self._due.clear()
+            before = self._inventory.configuration
             try:
                 async with self._passes:
                     if self._leading:
@@ -262,7 +264,10 @@ class Configurator:
             except Exception as error:  # a bug that one object meets must not end the service to all others
                 logs.exception("configuration-failed", error, again_in=pause)
             else:
-                await asyncio.sleep(COALESCE)
+                await asyncio.sleep(lull)
+                # Our own words on the objects come back here as well: only what changed something is a burst.
+                goes_on = self._due.is_set() and before != self._inventory.configuration
+                lull = min(lull * 2, COALESCE_AT_MOST) if goes_on else COALESCE
                 continue
             self._due.set()
             await asyncio.sleep(pause)
