@@ -8,6 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from bench.bounce import bounce
 from tests.wire.bgp_lab import BGPD, Attributes, Key, Lab, laboratory, resident, wait_for
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0 or not BGPD.exists(), reason="needs root and FRR")
@@ -55,3 +56,15 @@ def test_figures_of_one_session(lab: Lab) -> None:
     sys.stdout.write(f"{few[0]:.1f}, {few[1]:.1f}; with 1,000 routes {lots[0]:.1f}, {lots[1]:.1f}\n")
     assert statistics.median(said) < 100
     assert lots[0] < 32
+
+
+def test_routes_are_back_soon_after_a_session_bounce(lab: Lab) -> None:
+    routers = [lab.router(number) for number in (1, 2)]
+    for router in routers:
+        router.start()
+    lab.speaker.start()
+    agent = lab.speaker.agent()
+    agent.neighbors(*(router.neighbor() for router in routers))
+    agent.established(*(router.v4 for router in routers))
+    lines = {line.what: line for line in bounce(lab, agent, routers, 2000)}
+    assert lines["2,000 routes to 2 peers after a bounce"].value < 5 * 3.0
