@@ -75,6 +75,7 @@ def test_an_agent_that_starts_without_api_server_announces_what_was_last_known(p
             _kill_and_wait(product, pod, EXABGP)
             product.routed(address)
         product.all_ready()
+    product.established()
     after = product.connections()
     del before["n1"], after["n1"]
     assert after == before
@@ -94,6 +95,7 @@ def test_a_killed_exabgp_announces_everything_again_by_itself(product: Product) 
     )
     for address in addresses.values():
         product.routed(address)
+    product.established()
     after = product.connections()
     del before["n2"], after["n2"]
     assert after == before
