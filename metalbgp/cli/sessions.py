@@ -2,11 +2,13 @@
 
 In:  the NodeStates that speakers write; their Pods and the Nodes, to know who should have written one.
 Out: one row a session; a node without an answer is a row as well.
-Elsewhere: what a speaker reports is speaker/record.py; routes one by one are routes.py.
+Elsewhere: what a speaker reports is speaker/record.py; routes one by one are routes.py; the layout of
+     --as-frr is frr_summary.py.
 """
 
 from collections.abc import Iterator, Sequence
 from datetime import datetime
+from itertools import groupby
 from typing import Any
 
 import click
@@ -14,6 +16,7 @@ from msgspec import Struct
 
 from metalbgp.cli.access import Speakers, together
 from metalbgp.cli.ages import age, ago
+from metalbgp.cli.frr_summary import Block, summary
 from metalbgp.cli.options import Look, Setup, common, run
 from metalbgp.cli.render import Answer, Table
 from metalbgp.model.report import NodeReport, SessionReport
@@ -57,13 +60,21 @@ class Row(Struct, frozen=True):
 
 @click.command("sessions", short_help="BGP sessions: state, routes, last error.")
 @common
+@click.option("--as-frr", is_flag=True, help="In the layout of FRR's show bgp summary, a block a node.")
 @click.pass_obj
-def command(setup: Setup, /, **given: Any) -> None:
-    """Which BGP sessions are up, and what is wrong with those that are not."""
+def command(setup: Setup, /, as_frr: bool, **given: Any) -> None:
+    """Which BGP sessions are up, and what is wrong with those that are not.
+
+    --as-frr shows a dash for what only FRR counts (messages, queues); -o json stays as it is.
+    """
+
+    async def answer(look: Look) -> Answer:
+        return await sessions_answer(look, as_frr=as_frr)
+
     run(setup, given, answer)
 
 
-async def answer(look: Look) -> Answer:
+async def sessions_answer(look: Look, *, as_frr: bool = False) -> Answer:
     cluster, wish = look.cluster, look.wish
     reports, speakers = await together(cluster.reports(), cluster.speakers())
     everything = rows(reports, speakers)
@@ -79,11 +90,13 @@ async def answer(look: Look) -> Answer:
     wrong = [row for row in shown if row.wrong]
     if wish.problems:
         shown = tuple(wrong)
+    drawn = as_frr and bool(shown)
     return Answer(
         kind="SessionList",
         items=shown,
         names=tuple(f"{row.node}/{row.session.peer}" if row.session else row.node for row in shown),
-        table=Table(COLUMNS, tuple(cells(row, look.now()) for row in shown), WIDE),
+        table=None if drawn else Table(COLUMNS, tuple(cells(row, look.now()) for row in shown), WIDE),
+        lines=tuple(summary(blocks(shown, look.now()), look.now())) if drawn else (),
         empty="every session is established" if wish.problems and everything else no_sessions(reports),
         notes=cluster.notes,
         problems=len(wrong) or int(not everything and not reports),
@@ -117,6 +130,19 @@ def _rows(reports: Sequence[NodeReport], speakers: Speakers) -> Iterator[Row]:
             yield Row(node, session, stale=report.updated if gone else "")
         if gone and not report.sessions:
             yield Row(node, silent=f"speaker {pod.name if pod else ''} is not ready", stale=report.updated)
+
+
+def blocks(shown: Sequence[Row], now: datetime) -> Iterator[Block]:
+    """A node's rows together; they stand together already."""
+    for node, group in groupby(shown, key=lambda row: row.node):
+        found = tuple(group)
+        silent = "; ".join(row.silent for row in found if row.silent)
+        stale = next((row.stale for row in found if row.stale), "")
+        as_of = f"as of {ago(stale, now)}" if stale else ""
+        if as_of and not silent:
+            as_of += ": the speaker is not ready"
+        sessions = tuple(row.session for row in found if row.session)
+        yield Block(node, sessions, ", ".join(part for part in (silent, as_of) if part))
 
 
 def cells(row: Row, now: datetime) -> tuple[str, ...]:
