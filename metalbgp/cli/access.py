@@ -7,7 +7,7 @@ Without a right a screen shows less and says so in one line; only what a verb ca
 """
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any, TypeVar
 
 import msgspec
@@ -119,10 +119,7 @@ class Cluster:
     async def configuration(self) -> Configuration:
         """Of this installation, whatever its label says; an empty one when nothing was compiled yet."""
         found = await self._list(SPEAKER_CONFIGURATIONS, compiled.decode, self.installation)
-        by_name = {one.installation: one for one in found}
-        if self.installation in by_name:
-            return by_name[self.installation]
-        return found[0] if len(found) == 1 else Configuration(installation=self.installation)
+        return configuration_of(self.installation, found)
 
     async def claims(self) -> tuple[VirtualIP, ...]:
         """Of every installation: the others' addresses are taken as well."""
@@ -298,6 +295,13 @@ class Cluster:
     def note(self, text: str) -> None:
         if text not in self._notes:
             self._notes.append(text)
+
+
+def configuration_of(installation: str, found: Collection[Configuration]) -> Configuration:
+    by_name = {one.installation: one for one in found}
+    if installation in by_name:
+        return by_name[installation]
+    return next(iter(found)) if len(found) == 1 else Configuration(installation=installation)
 
 
 def speakers(pods: tuple[Pod, ...] | None) -> Speakers:

@@ -1,7 +1,8 @@
 """The API server, as a person's kubeconfig reaches it. The only file that uses the official client.
 
 In:  kubeconfig and context (exec plugins, OIDC are the client's business), else the Pod's account.
-Out: request() and execute(), with CliErrors whose message is one line. Tests put their own Api in its place.
+Out: request(), follow() and execute(), with CliErrors whose message is one line. Tests put their own Api in
+     its place.
 Elsewhere: what is read is access.py; asking speakers is wire.py.
 
 The client is imported when it is used: it costs half a second, and the image does not carry it.
@@ -9,7 +10,7 @@ The client is imported when it is used: it costs half a second, and the image do
 
 import logging
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import AsyncGenerator, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol
@@ -40,6 +41,12 @@ class Api(Protocol):
     async def request(
         self, method: str, path: str, query: Sequence[tuple[str, str]] = (), body: Body | None = None
     ) -> bytes: ...
+
+    def follow(
+        self, path: str, query: Sequence[tuple[str, str]], silence: float
+    ) -> AsyncGenerator[bytes, None]:
+        """An answer that goes on: its bytes as they come. `silence`: seconds without any that end it."""
+        ...
 
     async def execute(self, namespace: str, pod: str, container: str, command: Sequence[str]) -> str: ...
 
@@ -133,6 +140,7 @@ class OfficialApi:
         self._client = client
         # What it lets through from below: aiohttp's errors, by the name that it imports them under.
         self._client_error: type[Exception] = vars(rest)["aiohttp"].ClientError
+        self._timeout: Any = vars(rest)["aiohttp"].ClientTimeout
         self.server: str = client.configuration.host
         self.namespace = namespace
 
@@ -160,6 +168,34 @@ class OfficialApi:
         if response.status >= 400:
             raise refusal(response.status, data, f"{method} {path}")
         return data
+
+    async def follow(
+        self, path: str, query: Sequence[tuple[str, str]], silence: float
+    ) -> AsyncGenerator[bytes, None]:
+        # No compression: a proxy that packs a stream also holds its parts back.
+        headers = {**await self._headers(), "Accept": "application/json", "Accept-Encoding": "identity"}
+        url = f"{self.server}{path}?{urlencode(query)}"
+        waits = self._timeout(total=None, sock_connect=LIMIT, sock_read=silence)
+        opened = False
+        try:
+            answer = await self._client.rest_client.request(
+                "GET", url, headers=headers, _request_timeout=waits
+            )
+            try:
+                if answer.status >= 400:
+                    raise refusal(answer.status, await answer.read(), f"GET {path}")
+                opened = True
+                async for chunk in answer.response.content.iter_any():
+                    yield chunk
+            finally:
+                answer.response.close()
+        except TimeoutError as error:
+            waited = silence if opened else LIMIT
+            raise Unreachable(f"nothing was heard from {self.server} for {waited:.0f} s") from error
+        except (self._client_error, OSError) as error:
+            if opened:
+                raise Unreachable(f"{self.server} broke the connection off") from error
+            raise Unreachable(f"{self.server} does not answer: {_one_line(error)}") from error
 
     async def execute(self, namespace: str, pod: str, container: str, command: Sequence[str]) -> str:
         path = f"/api/v1/namespaces/{quote(namespace)}/pods/{quote(pod)}/exec"

@@ -88,13 +88,21 @@ def connection_options(command: Command) -> Command:
     return command
 
 
+ONLY_PEERS = click.option(
+    "--peer", "peers", multiple=True, metavar="PEER", help="Name or address; repeatable."
+)
+ONLY_NODES = click.option(
+    "--node", "nodes", multiple=True, metavar="NODE", help="Only this node; repeatable."
+)
+
+
 def common(command: Command) -> Command:
     """The options of every verb that reads."""
     for option in (
         click.option("-w", "--watch", is_flag=True, help=f"Look again every {PACE:g} s."),
         click.option("--problems", is_flag=True, help="Only what is not as it should be."),
-        click.option("--peer", "peers", multiple=True, metavar="PEER", help="Name or address; repeatable."),
-        click.option("--node", "nodes", multiple=True, metavar="NODE", help="Only this node; repeatable."),
+        ONLY_PEERS,
+        ONLY_NODES,
         click.option("-A", "--all-namespaces", is_flag=True, help="Every namespace, also if -n is given."),
         click.option("-n", "--namespace", default="", metavar="NS", help="Only Services of this namespace."),
         click.option(

@@ -20,7 +20,7 @@ Elsewhere: keeping a view of a resource is reflector.py; who may write is electi
 import asyncio
 import copy
 import random
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Awaitable, Callable, Mapping
 from types import TracebackType
 from typing import Any, Self
 from urllib.parse import urlencode
@@ -190,8 +190,8 @@ class Client:
                 if response.status != 200:
                     raise self._refused(what, response, await response.read())
                 opened = True
-                async for line in _lines(response.content, what):
-                    event = _parse(line, what)
+                async for line in lines(response.content.iter_any(), what):
+                    event = event_of(line, what)
                     if event.type == "ERROR":
                         raise error_event(what, event.object)
                     yield event
@@ -346,18 +346,18 @@ def _selectors(label_selector: str, field_selector: str) -> dict[str, str]:
     return {key: value for key, value in pairs if value}
 
 
-def _parse(line: bytes, what: str) -> WatchEvent:
+def event_of(line: bytes, what: str) -> WatchEvent:
     try:
         return _decode_event(line)
     except msgspec.MsgspecError as error:
         raise BadAnswer(what, f"not a watch event: {line[:80]!r}") from error
 
 
-async def _lines(content: aiohttp.StreamReader, what: str) -> AsyncIterator[bytes]:
+async def lines(chunks: AsyncIterable[bytes], what: str) -> AsyncIterator[bytes]:
     """Whole lines of any length; what stands after the last newline when the stream ends is no event."""
     pending: list[bytes] = []
     size = 0
-    async for chunk in content.iter_any():
+    async for chunk in chunks:
         *whole, rest = chunk.split(b"\n")
         if whole:
             whole[0] = b"".join((*pending, whole[0]))

@@ -5,7 +5,7 @@
     await reflector.wait_synced()
     reflector.values["default/web"]; reflector.synced; reflector.age; reflector.trouble
 
-In:  a Client; decode(Raw) -> T, or None for an object that does not concern us.
+In:  a Client (or another Source); decode(Raw) -> T, or None for an object that does not concern us.
 Out: Changed, Removed, Broken, Synced and HeldBack to `handle`; keys are namespace/name (or name).
      After a gap only differences by resourceVersion are passed on, and what is missing counts as deleted.
      An error ends nothing: `trouble` has its words, `age` grows, and the next try comes after a backoff.
@@ -25,7 +25,7 @@ from msgspec import Raw, Struct
 
 from metalbgp import logs
 from metalbgp.cluster.backoff import Backoff, Random
-from metalbgp.cluster.client import STALL, Client, Sleep
+from metalbgp.cluster.client import STALL, Sleep
 from metalbgp.cluster.errors import (
     BadAnswer,
     BadRequest,
@@ -41,6 +41,7 @@ from metalbgp.cluster.errors import (
     WatchFailed,
 )
 from metalbgp.cluster.resources import Resource
+from metalbgp.cluster.source import Source
 
 T = TypeVar("T")
 
@@ -125,7 +126,7 @@ _INITIAL_END = "k8s.io/initial-events-end"
 class Reflector(Generic[T]):
     def __init__(
         self,
-        client: Client,
+        client: Source,
         resource: Resource,
         decode: Callable[[Raw], T | None],
         *,

@@ -70,7 +70,9 @@ def test_help_lists_every_verb() -> None:
 def test_each_verb_has_help_and_the_options_that_all_share(verb: str) -> None:
     said = World().run(verb, "--help").stdout
     shared = ["--kubeconfig", "--context", "--install-namespace", "--debug"]
-    if verb not in ("uninstall", "validate", "plan"):
+    if verb == "watch":
+        shared += ["--output", "--node", "--peer"]
+    elif verb not in ("uninstall", "validate", "plan"):
         shared += ["--output", "--namespace", "--all-namespaces", "--node", "--peer", "--problems", "--watch"]
     assert [option for option in shared if option not in said] == []
 

@@ -1,0 +1,121 @@
+"""What happened between two NodeStates of one node: sessions and what its speaker said of itself. Pure.
+
+In:  the NodeReport before (None: there was none) and after (None: it was deleted).
+Out: Changes in the order in which they are to be read, those of routes among them.
+Elsewhere: which routes changed is route_changes.py; the watch and the lines on the screen are watch.py.
+"""
+
+from collections.abc import Iterator
+from datetime import timedelta
+
+from metalbgp.cli.ages import parse
+from metalbgp.cli.changes import UP, Change, counted
+from metalbgp.cli.render import many
+from metalbgp.cli.route_changes import routes
+from metalbgp.cli.sessions import trouble
+from metalbgp.model.report import NodeReport, SessionReport
+
+REFUSED = "Refused"
+SAME = timedelta(seconds=2)
+
+
+def changes(before: NodeReport | None, after: NodeReport | None) -> Iterator[Change]:
+    if after is None:
+        if before is not None:
+            yield Change(before.updated, "node-gone", "its NodeState was deleted", before.node)
+        return
+    if before is None:
+        yield Change(after.updated, "node-new", f"its speaker reports: {standing(after)}", after.node)
+        return
+    yield from _speaker(before, after)
+    was = {one.peer: one for one in before.sessions}
+    now = {one.peer: one for one in after.sessions}
+    for peer in sorted(was.keys() | now.keys()):
+        old, new = was.get(peer), now.get(peer)
+        if new is None:
+            yield Change(after.updated, "session-removed", "session is configured no more", after.node, peer)
+            continue
+        yield from _session(old, new, after)
+        if old is not None:
+            yield from routes(before, after, old, new)
+
+
+def standing(report: NodeReport) -> str:
+    up = sum(one.state == UP for one in report.sessions)
+    return f"{up} of {len(report.sessions)} sessions established, {counted(*totals(report))}"
+
+
+def totals(report: NodeReport) -> tuple[int, int]:
+    """(confirmed, wanted) over the sessions that are shown."""
+    return (
+        sum(one.routes_confirmed for one in report.sessions),
+        sum(one.routes_wanted for one in report.sessions),
+    )
+
+
+# ------------------------------------------------------------------ the speaker
+
+
+def _speaker(before: NodeReport, after: NodeReport) -> Iterator[Change]:
+    node, time = after.node, after.updated
+    if after.pod != before.pod:
+        yield Change(time, "speaker-replaced", f"speaker {before.pod} was replaced by {after.pod}", node)
+    if after.ready != before.ready:
+        what = "speaker-ready" if after.ready else "speaker-not-ready"
+        yield Change(time, what, "speaker is ready" if after.ready else "speaker is not ready", node)
+    if after.configuration != before.configuration:
+        # All that is seen of attributes that change where the router takes them at once.
+        words = f"configuration {after.configuration} is in force (before: {before.configuration})"
+        yield Change(time, "configuration", words, node)
+    for problem in after.problems:
+        if problem not in before.problems:
+            yield Change(time, "problem", problem, node, why=problem)
+
+
+# ------------------------------------------------------------------ sessions
+
+
+def _session(old: SessionReport | None, new: SessionReport, after: NodeReport) -> Iterator[Change]:
+    def change(what: str, message: str, why: str = "") -> Change:
+        return Change(new.since or after.updated, what, message, after.node, new.peer, why=why)
+
+    if new.state == UP:
+        if old is None or old.state != UP:
+            yield change("session-established", f"session Established: {_carried(new)}")
+        elif _later(old.since, new.since):
+            # It was reset faster than its speaker reports, or the speaker lost sight of it.
+            yield change("session-established", f"session Established anew: {_carried(new)}")
+        return
+    if new.state == REFUSED:
+        if old is None or (old.state, old.last_error) != (REFUSED, new.last_error):
+            yield change("session-refused", _because("session refused here", new.last_error), new.last_error)
+    elif old is None or old.state == REFUSED:
+        yield change("session-new", _because(f"session is new: {new.state}", trouble(new)), new.last_error)
+    elif old.state == UP:
+        waits = f"; {many(new.routes_wanted, 'route')} waiting" if new.routes_wanted else ""
+        yield change("session-down", _because("session down", trouble(new)) + waits, new.last_error)
+    elif new.last_error and old.last_error != new.last_error:
+        # Its `since` is when it went down; this was learnt now.
+        yield Change(
+            after.updated,
+            "session-failing",
+            _because("session still down", trouble(new)),
+            after.node,
+            new.peer,
+            why=new.last_error,
+        )
+
+
+def _later(before: str, after: str) -> bool:
+    """By more than what a speaker's rounding of one and the same moment makes of it."""
+    then, now = parse(before), parse(after)
+    return then is not None and now is not None and now - then > SAME
+
+
+def _carried(session: SessionReport) -> str:
+    families = " ".join(session.families) or "no family"
+    return f"{families}, {counted(session.routes_confirmed, session.routes_wanted)}"
+
+
+def _because(words: str, why: str) -> str:
+    return f"{words}: {why}" if why else words

@@ -1,0 +1,115 @@
+"""What two NodeStates tell of sessions and of the speaker itself; a state that stays says nothing."""
+
+import pytest
+from msgspec.structs import replace
+
+from metalbgp.cli.changes import Change
+from metalbgp.cli.node_changes import changes
+from metalbgp.model.report import NodeReport, SessionReport
+from tests.unit.cli.world import before, down, session
+
+UPDATED = before(seconds=1)
+REFUSED = session("tor-b", state="Refused", since="", families=(), last_error="spec.vrf blue: not in force")
+
+
+def report(*sessions: SessionReport, **fields: object) -> NodeReport:
+    about = {"node": "n1", "pod": "speaker-a", "ready": True, "updated": UPDATED, "configuration": 3}
+    return NodeReport(**{**about, "sessions": sessions, **fields})
+
+
+def told(old: SessionReport, new: SessionReport) -> list[tuple[str, str]]:
+    return [(one.what, one.message) for one in changes(report(old), report(new))]
+
+
+def test_a_session_that_goes_down_says_why_since_when_and_what_waits() -> None:
+    (one,) = changes(report(session("tor-b")), report(down(routes_wanted=2)))
+    assert one == Change(
+        time=before(minutes=4, seconds=12),
+        what="session-down",
+        message=("session down: connection refused (nobody listens on port 179), 17 tries; 2 routes waiting"),
+        node="n1",
+        peer="tor-b",
+        why="connection refused (nobody listens on port 179)",
+    )
+
+
+def test_a_session_that_comes_up_says_what_it_carries() -> None:
+    new = session("tor-b", since=before(seconds=3), families=("ipv4",))
+    (one,) = changes(report(down()), report(new))
+    assert one.time == before(seconds=3)
+    assert (one.what, one.message) == (
+        "session-established",
+        "session Established: ipv4, 1 of 1 routes confirmed",
+    )
+
+
+def test_a_reset_between_two_reports_is_told_by_the_time_it_is_up() -> None:
+    old, new = session("tor-b", since=before(minutes=9)), session("tor-b", since=before(seconds=4))
+    assert told(old, new) == [
+        ("session-established", "session Established anew: ipv4 ipv6, 1 of 1 routes confirmed")
+    ]
+
+
+def test_a_second_that_rounding_makes_is_no_reset() -> None:
+    assert told(session("tor-b", since=before(seconds=9)), session("tor-b", since=before(seconds=8))) == []
+
+
+def test_tries_and_steps_of_the_state_machine_are_no_changes_and_another_reason_is_one() -> None:
+    assert told(down(tries=3), down(tries=4, state="OpenSent")) == []
+    (one,) = changes(report(down()), report(down(last_error="no answer")))
+    assert (one.what, one.message) == ("session-failing", "session still down: no answer, 17 tries")
+    assert one.time == UPDATED, "it is not down since now"
+    assert told(down(), down(last_error="")) == []
+
+
+def test_sessions_come_go_and_are_refused() -> None:
+    assert [one.message for one in changes(report(), report(down(last_error="", tries=0)))] == [
+        "session is new: Connect"
+    ]
+    assert [one.what for one in changes(report(), report(session("tor-a")))] == ["session-established"]
+    (gone,) = changes(report(session("tor-a")), report())
+    assert (gone.what, gone.peer, gone.time) == ("session-removed", "tor-a", UPDATED)
+    assert told(session("tor-b"), REFUSED) == [
+        ("session-refused", "session refused here: spec.vrf blue: not in force")
+    ]
+    assert told(REFUSED, REFUSED) == []
+    assert [what for what, _ in told(REFUSED, down())] == ["session-new"]
+
+
+def test_peers_are_told_apart_and_in_order() -> None:
+    old = report(session("tor-a"), session("tor-b"))
+    found = list(changes(old, report(session("tor-a", state="Connect"), down())))
+    assert [(one.what, one.peer) for one in found] == [("session-down", "tor-a"), ("session-down", "tor-b")]
+
+
+def test_a_node_comes_and_goes() -> None:
+    (new,) = changes(None, report(session("tor-a"), down()))
+    assert (new.what, new.node) == ("node-new", "n1")
+    assert new.message == "its speaker reports: 1 of 2 sessions established, 1 of 2 routes confirmed"
+    (gone,) = changes(report(session("tor-a")), None)
+    assert (gone.what, gone.node, gone.peer) == ("node-gone", "n1", "")
+    assert list(changes(None, None)) == []
+
+
+@pytest.mark.parametrize(
+    ("fields", "said"),
+    [
+        ({"ready": False}, ("speaker-not-ready", "speaker is not ready")),
+        ({"pod": "speaker-b"}, ("speaker-replaced", "speaker speaker-a was replaced by speaker-b")),
+        ({"configuration": 4}, ("configuration", "configuration 4 is in force (before: 3)")),
+        ({"problems": ("the child was restarted",)}, ("problem", "the child was restarted")),
+    ],
+)
+def test_what_a_speaker_says_of_itself_is_a_line(fields: dict[str, object], said: tuple[str, str]) -> None:
+    old, new = report(session("tor-a")), report(session("tor-a"), **fields)
+    assert [(one.what, one.message) for one in changes(old, new)] == [said]
+
+
+def test_a_problem_that_goes_is_no_news_and_a_speaker_that_is_ready_again_is() -> None:
+    old = report(problems=("one", "two"), ready=False)
+    assert [one.what for one in changes(old, report(problems=("two",)))] == ["speaker-ready"]
+
+
+def test_a_report_that_only_is_newer_says_nothing() -> None:
+    old = report(session("tor-a"), down())
+    assert list(changes(old, replace(old, updated=before(seconds=0), addresses=9, realtime="FIFO"))) == []
