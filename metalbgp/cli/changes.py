@@ -22,6 +22,7 @@ class Change(Struct, frozen=True):
     services: tuple[str, ...] = ()
     count: int = 0  # of routes that the reports count and do not name
     why: str = ""
+    reason: str = ""  # of a session that is not up: the class in model/reasons.py, where there is one
 
 
 def counted(confirmed: int, wanted: int) -> str:

@@ -56,12 +56,17 @@ def _block(block: Block, now: datetime) -> Iterator[str]:
     ours = ", ".join(str(asn) for asn in sorted({one.my_asn for one in block.sessions}))
     yield f"{block.node}: BGP router identifier {UNKNOWN}, local AS number {ours}{remark}"
     yield ""
-    width = max(NEIGHBOR, *(len(one.address) for one in block.sessions))
+    width = max(NEIGHBOR, *(len(_neighbor(one)) for one in block.sessions))
     yield _line("Neighbor", width, "V", [title for title, _ in COLUMNS], "Desc")
     for one in block.sessions:
-        yield _line(one.address, width, "4", _cells(one, now), one.peer)
+        yield _line(_neighbor(one), width, "4", _cells(one, now), one.peer)
     yield ""
     yield f"Total number of neighbors {len(block.sessions)}"
+
+
+def _neighbor(one: SessionReport) -> str:
+    """An unnumbered session has the name of its interface, as in FRR."""
+    return one.address.removeprefix("%")
 
 
 def _cells(one: SessionReport, now: datetime) -> list[str]:

@@ -77,7 +77,8 @@ def _speaker(before: NodeReport, after: NodeReport) -> Iterator[Change]:
 
 def _session(old: SessionReport | None, new: SessionReport, after: NodeReport) -> Iterator[Change]:
     def change(what: str, message: str, why: str = "") -> Change:
-        return Change(new.since or after.updated, what, message, after.node, new.peer, why=why)
+        time = new.since or after.updated
+        return Change(time, what, message, after.node, new.peer, why=why, reason=new.reason if why else "")
 
     if new.state == UP:
         if old is None or old.state != UP:
@@ -103,6 +104,7 @@ def _session(old: SessionReport | None, new: SessionReport, after: NodeReport) -
             after.node,
             new.peer,
             why=new.last_error,
+            reason=new.reason,
         )
 
 

@@ -67,6 +67,13 @@ def test_a_refused_peer_has_no_time_and_no_number_that_is_not_known() -> None:
     assert row.split() == ["10.252.252.1", "4", *"------", "never", "Refused", "0", "tor-a"]
 
 
+def test_an_unnumbered_session_has_the_name_of_its_interface() -> None:
+    world = World()
+    world.report("n1", session("tor-a", address="%eth1", learned="fe80::1"))
+    row = world.run("sessions", "--as-frr", "--node", "n1").stdout.splitlines()[3]
+    assert row.split()[0] == "eth1"
+
+
 def test_problems_only_and_json_are_what_they_are_without() -> None:
     world = World()
     world.report("n3", session("tor-a"), down())

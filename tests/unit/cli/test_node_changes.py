@@ -22,7 +22,7 @@ def told(old: SessionReport, new: SessionReport) -> list[tuple[str, str]]:
 
 
 def test_a_session_that_goes_down_says_why_since_when_and_what_waits() -> None:
-    (one,) = changes(report(session("tor-b")), report(down(routes_wanted=2)))
+    (one,) = changes(report(session("tor-b")), report(down(routes_wanted=2, reason="ConnectionRefused")))
     assert one == Change(
         time=before(minutes=4, seconds=12),
         what="session-down",
@@ -30,6 +30,7 @@ def test_a_session_that_goes_down_says_why_since_when_and_what_waits() -> None:
         node="n1",
         peer="tor-b",
         why="connection refused (nobody listens on port 179)",
+        reason="ConnectionRefused",
     )
 
 

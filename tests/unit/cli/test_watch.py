@@ -86,6 +86,7 @@ def test_json_is_one_object_a_line_with_stable_words() -> None:
         "services": [],
         "count": 0,
         "why": "connection refused (nobody listens on port 179)",
+        "reason": "",
     }
     assert not [line for line in lines if "\n" in line]
 
