@@ -70,6 +70,7 @@ def _neighbor(one: SessionReport) -> str:
 
 
 def _cells(one: SessionReport, now: datetime) -> list[str]:
+    up = one.state == "Established"
     return [
         str(one.peer_asn or UNKNOWN),
         UNKNOWN,
@@ -77,8 +78,8 @@ def _cells(one: SessionReport, now: datetime) -> list[str]:
         UNKNOWN,
         UNKNOWN,
         UNKNOWN,
-        up_down(one.since, now),
-        "0" if one.state == "Established" else one.state,
+        up_down(one.since if up or one.flaps else "", now),
+        "0" if up else one.state,
         str(one.routes_confirmed),
     ]
 
@@ -89,7 +90,7 @@ def _line(neighbor: str, width: int, version: str, cells: Sequence[str], descrip
 
 
 def up_down(since: str, now: datetime) -> str:
-    """A time as FRR writes it: 00:01:23, 1d02h03m, 02w3d04h, 01y02w3d; `never` where it is not known."""
+    """A time as FRR writes it: 00:01:23, 1d02h03m, 02w3d04h, 01y02w3d; `never` for none."""
     passed = seconds_since(since, now)
     if passed is None:
         return "never"

@@ -78,13 +78,23 @@ def _speaker(before: NodeReport, after: NodeReport) -> Iterator[Change]:
 def _session(old: SessionReport | None, new: SessionReport, after: NodeReport) -> Iterator[Change]:
     def change(what: str, message: str, why: str = "") -> Change:
         time = new.since or after.updated
-        return Change(time, what, message, after.node, new.peer, why=why, reason=new.reason if why else "")
+        return Change(
+            time,
+            what,
+            message,
+            after.node,
+            new.peer,
+            why=why,
+            reason=new.reason if why == new.last_error else "",
+        )
 
     if new.state == UP:
         if old is None or old.state != UP:
             yield change("session-established", f"session Established: {_carried(new)}")
-        elif _later(old.since, new.since):
-            # It was reset faster than its speaker reports, or the speaker lost sight of it.
+        elif new.flaps > old.flaps:  # faster than its speaker reports
+            yield _flapped(old, new, after)
+            yield change("session-established", f"session Established: {_carried(new)}")
+        elif _later(old.since, new.since):  # its speaker began anew, or lost sight of it
             yield change("session-established", f"session Established anew: {_carried(new)}")
         return
     if new.state == REFUSED:
@@ -94,7 +104,12 @@ def _session(old: SessionReport | None, new: SessionReport, after: NodeReport) -
         yield change("session-new", _because(f"session is new: {new.state}", trouble(new)), new.last_error)
     elif old.state == UP:
         waits = f"; {many(new.routes_wanted, 'route')} waiting" if new.routes_wanted else ""
-        yield change("session-down", _because("session down", trouble(new)) + waits, new.last_error)
+        # What ended it, and what keeps it down: the second may be known already.
+        ended = new.ended_why if new.flaps > old.flaps and new.ended_why != new.last_error else ""
+        words = "; now: ".join(part for part in (ended, trouble(new)) if part)
+        yield change("session-down", _because("session down", words) + waits, ended or new.last_error)
+    elif new.flaps > old.flaps:
+        yield _flapped(old, new, after)
     elif new.last_error and old.last_error != new.last_error:
         # Its `since` is when it went down; this was learnt now.
         yield Change(
@@ -106,6 +121,16 @@ def _session(old: SessionReport | None, new: SessionReport, after: NodeReport) -
             why=new.last_error,
             reason=new.reason,
         )
+
+
+def _flapped(old: SessionReport, new: SessionReport, after: NodeReport) -> Change:
+    """It was up for a while between the two reports, or down: what is known is when and how it ended last."""
+    times = new.flaps - old.flaps
+    often = f", {times} times since the last report" if times > 1 else " since the last report"
+    message = _because(f"session went down{often}", new.ended_why)
+    return Change(
+        new.ended or after.updated, "session-down", message, after.node, new.peer, why=new.ended_why
+    )
 
 
 def _later(before: str, after: str) -> bool:

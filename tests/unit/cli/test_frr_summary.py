@@ -14,7 +14,7 @@ DASHES = "         -         -        -    -    -"
 
 def test_a_node_is_a_block_in_the_columns_of_frr() -> None:
     world = World()
-    world.report("n3", session("tor-a", routes_confirmed=7), down())
+    world.report("n3", session("tor-a", routes_confirmed=7), down(flaps=1))
     result = world.run("sessions", "--as-frr", "--node", "n3")
     assert result.stdout.splitlines() == [
         "n3: BGP router identifier -, local AS number 64513",
@@ -67,6 +67,13 @@ def test_a_refused_peer_has_no_time_and_no_number_that_is_not_known() -> None:
     assert row.split() == ["10.252.252.1", "4", *"------", "never", "Refused", "0", "tor-a"]
 
 
+def test_a_session_that_was_never_up_says_never_as_in_frr() -> None:
+    world = World()
+    world.report("n1", down(flaps=0))
+    row = world.run("sessions", "--as-frr", "--node", "n1").stdout.splitlines()[3]
+    assert row.split()[8:10] == ["never", "Connect"]
+
+
 def test_an_unnumbered_session_has_the_name_of_its_interface() -> None:
     world = World()
     world.report("n1", session("tor-a", address="%eth1", learned="fe80::1"))
@@ -103,5 +110,5 @@ def test_times_are_written_as_frr_writes_them(passed: dict[str, float], said: st
     assert up_down(before(**passed), NOW) == said
 
 
-def test_a_time_that_is_not_known_is_never() -> None:
+def test_no_time_is_never() -> None:
     assert up_down("", NOW) == "never"

@@ -34,6 +34,19 @@ def test_a_session_that_goes_down_says_why_since_when_and_what_waits() -> None:
     )
 
 
+def test_what_ended_a_session_stands_before_what_keeps_it_down() -> None:
+    new = down(flaps=1, ended_why="Hold Timer Expired", tries=1, reason="ConnectionRefused")
+    (one,) = changes(report(session("tor-b")), report(new))
+    assert one.message == (
+        "session down: Hold Timer Expired; now: connection refused (nobody listens on port 179); "
+        "1 route waiting"
+    )
+    assert (one.why, one.reason) == ("Hold Timer Expired", "")
+    same = replace(new, last_error="Hold Timer Expired")
+    ((_, message),) = told(session("tor-b"), same)
+    assert message == "session down: Hold Timer Expired; 1 route waiting"
+
+
 def test_a_session_that_comes_up_says_what_it_carries() -> None:
     new = session("tor-b", since=before(seconds=3), families=("ipv4",))
     (one,) = changes(report(down()), report(new))
@@ -44,9 +57,25 @@ def test_a_session_that_comes_up_says_what_it_carries() -> None:
     )
 
 
-def test_a_reset_between_two_reports_is_told_by_the_time_it_is_up() -> None:
-    old, new = session("tor-b", since=before(minutes=9)), session("tor-b", since=before(seconds=4))
-    assert told(old, new) == [
+def test_a_reset_between_two_reports_is_two_lines_with_its_reason() -> None:
+    old = session("tor-b", since=before(minutes=9), flaps=1)
+    new = session("tor-b", since=before(seconds=4), flaps=2, ended=before(seconds=7), ended_why="Cease")
+    gone, back = changes(report(old), report(new))
+    assert (gone.what, gone.time, gone.why) == ("session-down", before(seconds=7), "Cease")
+    assert gone.message == "session went down since the last report: Cease"
+    assert (back.what, back.time) == ("session-established", before(seconds=4))
+    assert back.message == "session Established: ipv4 ipv6, 1 of 1 routes confirmed"
+
+
+def test_a_session_that_was_up_between_two_reports_is_told_as_well() -> None:
+    assert told(down(flaps=1), down(flaps=4, ended=before(seconds=2), ended_why="Hold Timer Expired")) == [
+        ("session-down", "session went down, 3 times since the last report: Hold Timer Expired")
+    ]
+
+
+def test_a_speaker_that_began_anew_counts_anew() -> None:
+    old = session("tor-b", since=before(minutes=9), flaps=7)
+    assert told(old, session("tor-b", since=before(seconds=4))) == [
         ("session-established", "session Established anew: ipv4 ipv6, 1 of 1 routes confirmed")
     ]
 
