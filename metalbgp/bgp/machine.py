@@ -8,7 +8,8 @@ Why it is careful. ExaBGP batches changes by attribute set, so of two quick comm
 may win; `done` means parsed, not sent; an identical announcement sends nothing; the first flush of a session
 drops withdraws; a helper that died took answers and events with it. Hence the rules:
   1. one outstanding command per (peer, prefix), until its answer AND its sent UPDATE were seen;
-  2. commands only for sessions that are up, at most WINDOW prefixes at once;
+  2. commands only for sessions that are up, at most WINDOW prefixes at once; but a withdrawal never waits, or
+     the replay (3) would announce for a moment what nobody wants any more;
   3. after a bounce ExaBGP replays its own table: that is waited for like a command;
   4. End-of-RIB goes last, per family: ExaBGP sends it when nothing is pending, so it is a fence as well;
   5. whatever is not confirmed in time, or unsure after a lost helper, is read back: flush and fence (resync).
@@ -352,10 +353,12 @@ class Machine(Hearing):
             if session is not None:
                 session.replay.discard(entry.key)
             return False
-        if entry.out is not None or entry.error or session is None or not session.up or session.resyncing:
+        if entry.out is not None or entry.error or session is None or session.resyncing:
             return False
         if entry.afi not in session.families:
             return False
+        if not session.up:
+            return goal is None and entry.told is not None
         if goal is None:
             return entry.told is not None or entry.again
         if not entry.again and session.same_on_wire(goal, entry.told):

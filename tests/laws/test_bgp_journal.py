@@ -204,6 +204,25 @@ def test_nothing_is_sent_to_a_session_that_is_down() -> None:
     assert world.machine.state(world.machine.routes[PEERS[0]][PREFIXES[0]]) == "waiting"
 
 
+def test_what_nobody_wants_any_more_is_not_announced_when_a_session_comes_back() -> None:
+    """ExaBGP replays what it holds: the router would have the dead route for a moment, and count it."""
+    world = settled()
+    for prefix in PREFIXES[:2]:
+        world.do(("want", PEERS[0], prefix, 1))
+    world.settle()
+    world.exabgp.down(PEERS[0])
+    world.hear(10)
+    world.do(("want", PEERS[0], PREFIXES[0], None))
+    while world.exabgp.step() or world.hear():
+        pass
+    assert PREFIXES[0] not in world.machine.routes[PEERS[0]]
+    router = world.exabgp.peers[PEERS[0]].router
+    world.exabgp.up(PEERS[0])
+    while world.exabgp.send(PEERS[0], 1) or world.exabgp.step() or world.hear():
+        assert PREFIXES[0] not in router
+    assert router == {PREFIXES[1]: "med 1"}
+
+
 def test_end_of_rib_follows_the_replay_for_each_session() -> None:
     world = settled()
     for prefix in PREFIXES:
