@@ -27,7 +27,7 @@ ATTRIBUTES: Final = {
 
 
 class GoBGP(Linked):
-    """One gobgpd, with a session to each of our two addresses on its link."""
+    """One gobgpd, with a session to each of our two addresses on its link, for both families."""
 
     def __init__(self, lab: Lab, number: int) -> None:
         super().__init__(number, lab.folder)
@@ -39,20 +39,23 @@ class GoBGP(Linked):
         remote_as: int = 65001,
         router_id: str = "",
         password: str = "",
+        max_prefixes: int = 0,
         **sections: Mapping[str, Any],
     ) -> None:
         """`sections`: more of a neighbor's configuration: timers={"hold-time": 3}."""
         more = {name.replace("_", "-"): {"config": section} for name, section in sections.items()}
         neighbor: dict[str, Any] = {"peer-as": remote_as, "auth-password": password}
+        limit = {"prefix-limit": {"config": {"max-prefixes": max_prefixes}}} if max_prefixes else {}
+        families = [{"config": {"afi-safi-name": f"{f}-unicast"}, **limit} for f in ("ipv4", "ipv6")]
         config = {
             "global": {"config": {"as": self.asn, "router-id": router_id or self.v4}},
             "neighbors": [
                 {
                     "config": {"neighbor-address": address, **neighbor},
-                    "afi-safis": [{"config": {"afi-safi-name": f"{name}-unicast"}} for name in families],
+                    "afi-safis": families,
                     **more,
                 }
-                for address, families in ((self.ours4, ("ipv4", "ipv6")), (self.ours6, ("ipv6",)))
+                for address in (self.ours4, self.ours6)
             ],
         }
         path = self.folder / "gobgpd.json"

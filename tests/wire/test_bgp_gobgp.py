@@ -34,8 +34,9 @@ class Field:
     stranger: GoBGP  # expects another AS of us
     mistaken: GoBGP  # we expect another AS of it
     same: GoBGP  # iBGP, with our router ID
-    outside: GoBGP  # eBGP, with our router ID, which is allowed (RFC 6286)
+    outside: GoBGP  # eBGP, with our router ID, which is allowed (RFC 6286); RFC 8950 on IPv6
     strict: GoBGP  # wants GTSM, which we do on IPv4 alone
+    small: GoBGP  # takes three routes and no more
 
     def want(self, wants: dict[Key, Attributes]) -> None:
         self.agent.want(wants)
@@ -43,8 +44,8 @@ class Field:
 
 
 def _routers(lab: Lab) -> list[GoBGP]:
-    made = [GoBGP(lab, number) for number in range(1, 11)]
-    internal, wide, secret, quick, stranger, _, same, outside, strict = made[1:]
+    made = [GoBGP(lab, number) for number in range(1, 12)]
+    internal, wide, secret, quick, stranger, _, same, outside, strict, small = made[1:]
     internal.asn = same.asn = 65001
     wide.asn = FAR
     ours = "10.90.0.2"
@@ -56,6 +57,7 @@ def _routers(lab: Lab) -> list[GoBGP]:
         same.number: {"router_id": ours},
         outside.number: {"router_id": ours},
         strict.number: {"ttl_security": {"enabled": True, "ttl-min": 255}},
+        small.number: {"max_prefixes": 3},
     }
     for router in made:
         router.start(**more.get(router.number, {}))
@@ -70,7 +72,7 @@ def password(text: str) -> str:
 def field() -> Iterator[Field]:
     with laboratory() as lab:
         made = _routers(lab)
-        plain, internal, wide, secret, quick, stranger, mistaken, same, outside, strict = made
+        plain, internal, wide, secret, quick, stranger, mistaken, same, outside, strict, small = made
         lab.speaker.start()
         agent = lab.speaker.agent()
         word = password("s3cret")
@@ -86,8 +88,10 @@ def field() -> Iterator[Field]:
             mistaken.neighbor(peer_as=64777),
             same.neighbor(),
             outside.neighbor(),
+            outside.neighbor(6, families=["ipv4", "ipv6"], extended_next_hop=True),
             strict.neighbor(ttl_security=True),
             strict.neighbor(6),
+            small.neighbor(),
         )
         yield Field(agent, *made)
 
@@ -192,6 +196,16 @@ def test_one_session_carries_both_families_with_a_next_hop_of_each(field: Field)
     assert router.paths(6)["2001:db8::2/128"][0]["neighbor-ip"] == router.ours4
 
 
+def test_an_ipv4_route_has_our_ipv6_address_as_next_hop_where_both_ends_offer_that(field: Field) -> None:
+    router = field.outside
+    field.agent.established(router.v6, limit=LIMIT)
+    wants: dict[Key, Attributes] = {(router.v6, p): {} for p in ("192.0.2.3/32", "2001:db8::3/128")}
+    field.want(wants)
+    for _, prefix in wants:
+        wait_for(lambda p=prefix: router.path(p).get("next_hop") == router.ours6, prefix, LIMIT)
+    assert router.paths()["192.0.2.3/32"][0]["neighbor-ip"] == router.ours6
+
+
 def test_numbers_of_32_bits_stand_in_the_path_and_as_23456_where_16_bits_are(field: Field) -> None:
     router = field.wide
     field.agent.established(router.v4, limit=LIMIT)
@@ -236,15 +250,36 @@ def test_who_does_not_come_up_says_why_as_the_router_does(field: Field) -> None:
     told(field.stranger.v4, "OPEN Message Error / Bad Peer AS (from the router)")
     theirs = "as number mismatch expected 64999, received 65001"
     wait_for(lambda: theirs in field.stranger.log, theirs, LIMIT)
-    told(field.mistaken.v4, "OPEN Message Error / Bad Peer AS")
-    assert "(from us)" in agent.sessions[field.mistaken.v4]["last_error"]
+    told(field.mistaken.v4, "Bad Peer AS: ASN in OPEN (65107) did not match ASN expected (64777) (from us)")
     wait_for(lambda: field.mistaken.heard().get("notification", 0) > 0, "our refusal", LIMIT)
-    # Both ends see it, and whoever reads first refuses.
+    # Both ends refuse it, and which is heard depends on who reads first.
     told(field.same.v4, "OPEN Message Error / Bad BGP Identifier")
+    wait_for(lambda: "bad BGP identifier 10.90.0.2" in field.same.log, "its words", LIMIT)
     told(field.quick.v6, "do both ends have the same password?")
     told(field.strict.v6, "Hold Timer Expired")  # it takes the connection, and drops what comes on it
     assert not any(router.up() for router in (field.stranger, field.mistaken, field.same))
     assert not field.quick.up(6) and not field.strict.up(6)
+
+
+def test_a_router_that_takes_no_more_routes_says_so_and_takes_fewer_again(field: Field) -> None:
+    agent, router = field.agent, field.small
+    wants: dict[Key, Attributes] = {(router.v4, f"192.0.2.{n}/32"): {} for n in range(1, 5)}
+    agent.established(router.v4, limit=LIMIT)
+    agent.want(wants)
+
+    def said() -> bool:
+        why = agent.sessions[router.v4].get("last_error", "")
+        return "Cease / Maximum Number of Prefixes Reached" in why and "(from the router)" in why
+
+    agent.until(said, "why it ended the session", LIMIT)
+    # It stays down until its operator says otherwise; then it has the three, and not the fourth for a moment.
+    wants[router.v4, "192.0.2.4/32"] = None
+    agent.want(wants)
+    router.gobgp("neighbor", router.ours4, "enable")
+    agent.established(router.v4, limit=LIMIT)
+    agent.settled(wants, LIMIT)
+    wait_for(lambda: len(router.paths()) == 3, "the three", LIMIT)
+    assert router.up()
 
 
 def test_what_the_operator_of_the_router_says_with_a_reset_is_told(field: Field) -> None:
