@@ -4,6 +4,7 @@ In:  values of values.py and model/routes.py; bytes of one line from the helper.
 Out: command lines made of numbers, addresses and a few fixed words; typed events. A line that cannot be read
      is one error, BadLine, whatever it holds.
 Elsewhere: when to say what is machine.py; the configuration file is config_file.py.
+One file because what is written and what is read back are compared in one shape (expected, carried).
 
 Commands carry numbers only because ExaBGP routes them by substring: a community written `graceful-shutdown`
 contains `shutdown ` and stops the daemon, and the letters j-s-o-n anywhere kill it.
