@@ -34,9 +34,12 @@ COLUMNS = (
     "GR",
     "PORT",
     "MY AS",
+    "HOLD",
+    "FLAPS",
+    "CAPABILITIES",
     "LAST ERROR",
 )
-WIDE = ("PORT", "MY AS")
+WIDE = ("PORT", "MY AS", "HOLD", "FLAPS", "CAPABILITIES")
 SILENT = "silent"
 UP = "Established"
 
@@ -149,7 +152,7 @@ def cells(row: Row, now: datetime) -> tuple[str, ...]:
     as_of = f"as of {ago(row.stale, now)}: the speaker is not ready" if row.stale else ""
     if row.session is None:
         said = f"{row.silent}, last heard {ago(row.stale, now)}" if row.stale else row.silent
-        return (row.node, "-", "-", "-", SILENT, "-", "-", "-", "-", "-", "-", "-", said)
+        return (row.node, *["-"] * 3, SILENT, *["-"] * (len(COLUMNS) - 6), said)
     one = row.session
     up = one.state == UP
     return (
@@ -165,8 +168,17 @@ def cells(row: Row, now: datetime) -> tuple[str, ...]:
         ("yes" if one.graceful_restart else "no") if up else "-",
         str(one.port),
         str(one.my_asn),
-        ", ".join(part for part in (trouble(one), as_of) if part),
+        f"{one.hold_time} s" if one.hold_time else "-",
+        str(one.flaps),
+        " ".join(one.capabilities) or "-",
+        ", ".join(part for part in (trouble(one) or ended(one, now), as_of) if part)
+        + (f"; remedy: {one.remedy}" if one.remedy and not up else ""),
     )
+
+
+def ended(session: SessionReport, now: datetime) -> str:
+    """Of a session that is up again: when and why it was not."""
+    return f"ended {ago(session.ended, now)}: {session.ended_why or 'unknown'}" if session.ended else ""
 
 
 def families(session: SessionReport) -> str:

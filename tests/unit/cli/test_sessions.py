@@ -144,5 +144,17 @@ def test_yaml_and_names_say_the_same() -> None:
     ]
 
 
+def test_a_session_that_is_up_again_says_when_and_why_it_ended_and_one_that_is_down_what_to_do() -> None:
+    world = World()
+    why = {"flaps": 2, "ended": before(minutes=7), "ended_why": "Hold Timer Expired (from us)"}
+    remedy = {"last_error": "this node has no VRF device red", "remedy": "ip link add red type vrf table N"}
+    world.report("n3", session("tor-a", hold_time=90, capabilities=("4-octet-as",), **why), down(**remedy))
+    rows = world.run("sessions", "--node", "n3", "-o", "wide").stdout.splitlines()
+    up, lost = rows[1], rows[2]
+    assert "90 s" in up and " 2 " in up and "4-octet-as" in up
+    assert up.endswith("ended 7m00s ago: Hold Timer Expired (from us)")
+    assert lost.endswith("no VRF device red, 17 tries; remedy: ip link add red type vrf table N")
+
+
 def test_wide_shows_more_columns() -> None:
     assert "MY AS" in World().run("sessions", "-o", "wide").stdout.splitlines()[0]
