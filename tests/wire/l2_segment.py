@@ -184,7 +184,7 @@ class Station:
             except TimeoutError:
                 return
 
-    def until(self, wanted: Callable[[bytes], bool], limit: float = 3.0) -> list[bytes]:
+    def until(self, wanted: Callable[[bytes], bool], limit: float = 10.0) -> list[bytes]:
         """All frames up to the wanted one."""
         seen = []
         for frame in self.frames(limit):
