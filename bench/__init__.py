@@ -7,5 +7,8 @@ wire.py    when an UPDATE is on the wire     routes.py  when a route is in the r
 cost.py    CPU seconds and memory            noise.py   how fast the machine was meanwhile
 phases.py  the measurements themselves       table.py   figures, baselines and ratios
 allocation.py   the one thing measured from inside: the function that chooses addresses
+bgp.py     one speaker and real routers without a lab: changes.py, bounce.py, inbound.py, on chain.py; aims.py
+           prints figures beside their aims, processes.py has the kernel's books of one process
+fleet.py   1,000 BGPPeers at once             statuses.py  what 500 nodes write, simulated (virtual.py)
 metallb.py builds MetalLB and puts it on a lab, for a comparison in the same run
 """

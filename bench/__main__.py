@@ -38,11 +38,11 @@ def main() -> int:
     if options.what == "peers":
         from bench.fleet import main as fleet  # needs the binaries of an API server
 
-        return fleet(console, say)
+        return fleet(console, say, realtime=options.realtime)
     if options.what == "bgp":
         from bench.bgp import main as bgp  # needs root, FRR and the binaries of an API server
 
-        return bgp(console, say)
+        return bgp(console, say, realtime=options.realtime)
     baselines = [table.read(name) for name in options.baseline]
     runs = []
     try:
@@ -116,6 +116,11 @@ def _options() -> argparse.Namespace:
         default=[],
         metavar="NAME",
         help="compare with: metallb-idle, metallb-busy, aims, or a file that --save wrote; may be repeated",
+    )
+    parser.add_argument(
+        "--realtime",
+        action="store_true",
+        help="bgp, peers: what is measured comes before all else, so that a busy machine is like a free one",
     )
     made = ["metalbgp", "metallb"]
     parser.add_argument("--deploy", choices=made, help="a new lab with this on it, taken down after")

@@ -13,6 +13,7 @@ from bench.bounce import bounce
 from bench.chain import chain
 from bench.changes import attribute, idle, many, one_change, peers
 from bench.inbound import flood, originate
+from bench.processes import ahead
 from tests.wire.bgp_lab import laboratory
 
 SERVICES = 1000
@@ -20,7 +21,7 @@ BOUNCED = 10_000
 RECEIVED = 100_000
 
 
-def main(console: Console, say: Callable[[str], None]) -> int:
+def main(console: Console, say: Callable[[str], None], *, realtime: bool = False) -> int:
     console.print(f"  before {noise.measure()}", highlight=False)
     good = True
     for title, measure in (
@@ -29,24 +30,27 @@ def main(console: Console, say: Callable[[str], None]) -> int:
         ("what a router sends", _inbound),
     ):
         say(title)
-        good = aims.show(console, title, measure(say)) and good
+        good = aims.show(console, title, measure(say, realtime)) and good
     console.print(f"  after  {noise.measure()}", highlight=False)
     return 0 if good else 1
 
 
-def _changes(say: Callable[[str], None]) -> list[Line]:
+def _changes(say: Callable[[str], None], realtime: bool) -> list[Line]:
     with chain(routers=3) as it:
-        lines = one_change(it)
-        say("one by one")
+        with ahead(realtime):
+            yardstick = noise.measure()
+            lines = one_change(it)
+        say(f"one by one; {yardstick}")
         many(it, SERVICES)
         say(f"{SERVICES} Services are announced")
-        lines += attribute(it, SERVICES)
-        lines += peers(it)
+        with ahead(realtime):
+            lines += attribute(it, SERVICES)
+            lines += peers(it)
         say("peers came and went")
         return lines + idle(it, SERVICES)
 
 
-def _bounce(say: Callable[[str], None]) -> list[Line]:
+def _bounce(say: Callable[[str], None], realtime: bool) -> list[Line]:
     del say
     with laboratory() as lab:
         routers = [lab.router(number) for number in (1, 2)]
@@ -56,10 +60,10 @@ def _bounce(say: Callable[[str], None]) -> list[Line]:
         agent = lab.speaker.agent()
         agent.neighbors(*(router.neighbor() for router in routers))
         agent.established(*(router.v4 for router in routers))
-        return bounce(lab, agent, routers, BOUNCED)
+        return bounce(lab, agent, routers, BOUNCED, realtime=realtime)
 
 
-def _inbound(say: Callable[[str], None]) -> list[Line]:
+def _inbound(say: Callable[[str], None], realtime: bool) -> list[Line]:
     with laboratory() as lab:
         router = lab.router(1)
         originate(router, RECEIVED)
@@ -68,4 +72,5 @@ def _inbound(say: Callable[[str], None]) -> list[Line]:
         agent = lab.speaker.agent()
         agent.neighbors(router.neighbor())
         agent.established(router.v4)
-        return flood(lab, agent, router, RECEIVED).lines()
+        with ahead(realtime):
+            return flood(lab, agent, router, RECEIVED).lines()

@@ -8,7 +8,7 @@ from functools import partial
 
 from bench.aims import Line
 from bench.chain import accepted
-from bench.processes import seconds
+from bench.processes import ahead, seconds
 from tests.wire.bgp_lab import Agent, Attributes, Key, Lab, Router, wait_for
 
 
@@ -21,25 +21,31 @@ def wanted(routers: list[Router], count: int) -> dict[Key, Attributes]:
     }
 
 
-def bounce(lab: Lab, agent: Agent, routers: list[Router], count: int) -> list[Line]:
-    """Both routers end their sessions at once, without graceful restart."""
+def bounce(
+    lab: Lab, agent: Agent, routers: list[Router], count: int, *, realtime: bool = False
+) -> list[Line]:
+    """All routers end their sessions at once, without graceful restart."""
     wants = wanted(routers, count)
+    start = seconds(lab.speaker.exabgp()), seconds(lab.speaker.pid)
     began = time.perf_counter()
     agent.want(wants)
     _whole(agent, routers, count)
     first = time.perf_counter() - began
     agent.settled(wants, 60)
     cpu = seconds(lab.speaker.exabgp()), seconds(lab.speaker.pid)
-    began = time.perf_counter()
-    for router in routers:
-        router.vtysh("clear bgp ipv4 unicast *")
-    _whole(agent, routers, count, dropped=1)
-    took = time.perf_counter() - began
-    agent.settled(wants, 60)
-    told = time.perf_counter() - began
+    with ahead(realtime):
+        began = time.perf_counter()
+        for router in routers:
+            router.vtysh("clear bgp ipv4 unicast *")
+        _whole(agent, routers, count, dropped=1)
+        took = time.perf_counter() - began
+        agent.settled(wants, 60)
+        told = time.perf_counter() - began
     what = f"{count:,} routes to {len(routers)} peers"
     return [
         Line(f"{what}, at first", first),
+        Line("… CPU of ExaBGP", cpu[0] - start[0]),
+        Line("… CPU of the parent", cpu[1] - start[1]),
         Line(f"{what} after a bounce", took, aim=3.0),
         Line("… until each is confirmed", told),
         Line("… CPU of ExaBGP", seconds(lab.speaker.exabgp()) - cpu[0]),

@@ -26,7 +26,7 @@ from bench import aims, noise
 from bench.aims import Line
 from bench.api import Api, ApiError
 from bench.place import Door
-from bench.processes import seconds
+from bench.processes import ahead, seconds
 from metalbgp.config import compiled
 from metalbgp.model.services import Node
 from metalbgp.speaker.neighbors import neighbors
@@ -101,7 +101,7 @@ def by_kubectl(server: ApiServer, api: Api) -> None:
     server.kubectl("apply", "-f", "-", stdin=json.dumps(whole))
 
 
-def measure(apply: Apply, say: Callable[[str], None]) -> list[Line]:
+def measure(apply: Apply, say: Callable[[str], None], realtime: bool) -> list[Line]:
     with tempfile.TemporaryDirectory(prefix="bench-") as name:
         folder = Path(name)
         server = ApiServer(folder)
@@ -112,7 +112,8 @@ def measure(apply: Apply, say: Callable[[str], None]) -> list[Line]:
             server.kubectl("wait", "--for=condition=Established", "crd", "--all", "--timeout=30s")
             server.apply_manifest()
             controller = _controller(server, folder)
-            return _measure(server, controller.pid, apply, say)
+            with ahead(realtime):
+                return _measure(server, controller.pid, apply, say)
         finally:
             if controller is not None:
                 controller.terminate()
@@ -176,11 +177,11 @@ def _measure(server: ApiServer, controller: int, apply: Apply, say: Callable[[st
     ]
 
 
-def main(console: Console, say: Callable[[str], None]) -> int:
+def main(console: Console, say: Callable[[str], None], *, realtime: bool = False) -> int:
     console.print(f"  before {noise.measure()}", highlight=False)
     good = True
     for how, apply in (("by 16 threads", at_once), ("by one kubectl apply", by_kubectl)):
         title = f"{PEERS:,} BGPPeers {how}, {SPEAKERS} speakers"
-        good = aims.show(console, title, measure(apply, say)) and good
+        good = aims.show(console, title, measure(apply, say, realtime)) and good
     console.print(f"  after  {noise.measure()}", highlight=False)
     return 0 if good else 1
