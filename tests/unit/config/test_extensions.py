@@ -4,7 +4,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from metalbgp.config import compiled as stored
@@ -131,13 +131,23 @@ def test_an_extended_community_is_its_text_and_back(asn: int, number: int, kind:
     assert extended.text(value) == text and 0 <= value < 2**64
 
 
-@given(st.integers(1, 2**32 - 1), st.integers(1, 10_000_000))
+@given(st.integers(1, 2**32 - 1), st.integers(1, 2**23))
 def test_a_bandwidth_keeps_its_megabits(asn: int, megabits: int) -> None:
+    """The wire has 24 bits for them: what is above eight terabits is rounded."""
     value = extended.bandwidth(asn, megabits)
     assert extended.is_bandwidth(value)
     shown = extended.text(value)
     assert shown == f"bandwidth:{asn if asn <= 0xFFFF else 23456}:{megabits}M"
     assert extended.from_text(shown) == value
+
+
+@example(8816675)
+@given(st.integers(2**23, 10**9))
+def test_a_bandwidth_that_was_rounded_is_shown_as_what_went_over_the_wire(megabits: int) -> None:
+    value = extended.bandwidth(1, megabits)
+    shown = extended.text(value)
+    assert extended.from_text(shown) == value
+    assert abs(int(shown.rpartition(":")[2].removesuffix("M")) - megabits) <= megabits / 2**23
 
 
 # ------------------------------------------------------------------ of Services
