@@ -79,6 +79,11 @@ class Speakers:
         words = ("delete", "nodestate", node, "-n", SYSTEM, "--ignore-not-found", COLLECTOR)
         patiently(lambda: self._server.kubectl(*words))
 
+    def alone(self) -> None:
+        """What other tests on this API server left is nobody's here."""
+        words = ("delete", "nodestates", "--all", "-n", SYSTEM, COLLECTOR)
+        patiently(lambda: self._server.kubectl(*words))
+
     def clean(self) -> None:
         for node in sorted(self._nodes):
             self.goes(node)
@@ -92,6 +97,7 @@ def server(apiserver: ApiServer) -> ApiServer:
 @pytest.fixture
 def speakers(server: ApiServer) -> Iterator[Speakers]:
     one = Speakers(server)
+    one.alone()
     one.says("n1", UP, OTHER)
     one.says("n2", UP)
     try:
