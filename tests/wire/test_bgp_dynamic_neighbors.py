@@ -2,6 +2,7 @@
 
 import os
 import select
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -47,8 +48,12 @@ def test_a_session_begun_anew_is_never_one_that_the_router_has_forgotten(lab: La
         try:
             agent.neighbors(router.neighbor(hold_time=20 + turn))
             agent.until(lambda: agent.sessions[router.v4]["state"] == "Connect", "the Cease is sent")
-            for _ in range(20):  # by then the mend has half of its second left; without it, it knocks at once
-                assert connections(router) == 0
+            heard = time.monotonic()
+            while True:  # the mend waits for a second; without it, it knocks at once
+                found, late = connections(router), time.monotonic() - heard > 0.5
+                assert late or found == 0  # on a busy machine a look may take until the second is over
+                if late:
+                    break
                 select.select([], [], [], 0.02)
         finally:
             router.go_on()

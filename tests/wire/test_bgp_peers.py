@@ -214,6 +214,7 @@ def test_ipv4_over_an_ipv6_session_of_a_node_without_ipv4_needs_a_router_that_ta
     agent.established(takes.v6, plain.v6)
     agent.want(cluster.routes("192.0.2.1"))
     agent.until(lambda: agent.routes.get((takes.v6, "192.0.2.1/32")) == "confirmed", "RFC 8950")
+    wait_for(lambda: "192.0.2.1/32" in takes.table(), "the route at the router")
     assert any(hop["ip"] == takes.ours6 for hop in takes.path("192.0.2.1/32")["nexthops"])
     agent.until(lambda: agent.routes.get((plain.v6, "192.0.2.1/32")) == "refused", "a refusal")
     agent.until(lambda: any("RFC 8950" in one["text"] for one in agent.problems), "and why")
