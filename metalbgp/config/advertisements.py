@@ -10,7 +10,7 @@ from typing import Final
 
 from metalbgp.config import communities, extensions, pools, selectors
 from metalbgp.config.communities import Community
-from metalbgp.config.mistakes import Findings, near
+from metalbgp.config.mistakes import Dispute, Findings, near
 from metalbgp.config.objects import BGPAdvertisement as RawBGP
 from metalbgp.config.objects import L2Advertisement as RawL2
 from metalbgp.config.objects import PreferenceSpec
@@ -147,15 +147,20 @@ def _preferences(raw: list[PreferenceSpec], findings: Findings) -> tuple[Prefere
     return tuple(found)
 
 
-Clash = Callable[[BGPAdvertisement, BGPAdvertisement], tuple[str, str, str] | None]
+Clash = Callable[[BGPAdvertisement, BGPAdvertisement], Dispute | None]
 
 
 def disagree(known: Sequence[Pool]) -> Clash:
-    """The localPref rule (metallb.md 3.4) over these pools."""
+    """The localPref rule (metallb.md 3.4) over these pools, for all that a route has only one of."""
     families = {pool.name: pool.families for pool in known}
 
-    def clash(loser: BGPAdvertisement, winner: BGPAdvertisement) -> tuple[str, str, str] | None:
-        if loser.local_preference == winner.local_preference:
+    def clash(loser: BGPAdvertisement, winner: BGPAdvertisement) -> Dispute | None:
+        differ = [
+            (what, field, own, his)
+            for (what, field, own), (_, _, his) in zip(loser.singular, winner.singular, strict=True)
+            if own != his
+        ]
+        if not differ:
             return None
         if loser.service_selectors or winner.service_selectors:
             return None  # judged per Service, when it is announced
@@ -165,12 +170,14 @@ def disagree(known: Sequence[Pool]) -> Clash:
             return None
         for name in sorted(set(loser.pools) & set(winner.pools)):
             if _same_prefixes(loser, winner, families.get(name, frozenset())):
+                what, field, own, his = differ[0]
                 why = (
-                    f"{loser.local_preference} for pool {name}, while BGPAdvertisement {winner.name} says "
-                    f"{winner.local_preference} for the same prefixes, peers and nodes"
+                    f"{own} for pool {name}, while BGPAdvertisement {winner.name} says {his} for the same "
+                    "prefixes, peers and nodes"
                 )
-                fix = "give them one localPref, or peers, nodes or aggregation lengths that do not meet"
-                return "spec.localPref", why, fix
+                fix = f"give them one {what}, or peers, nodes or aggregation lengths that do not meet"
+                # Two objects are changed one by one; MetalLB refuses the first step of its own field.
+                return Dispute(field, why, fix, awaits=field != "spec.localPref")
         return None
 
     return clash
@@ -186,4 +193,4 @@ def essence(one: BGPAdvertisement) -> tuple[object, ...]:
     """What disagree() looks at: two versions equal in it are the same party to a conflict."""
     selects: tuple[Selector, ...] = one.node_selectors
     lengths = (one.aggregation_length, one.aggregation_length_v6)
-    return one.local_preference, lengths, one.peers, selects, one.pools, bool(one.service_selectors)
+    return one.singular, lengths, one.peers, selects, one.pools, bool(one.service_selectors)

@@ -46,8 +46,8 @@ def compile(objects: Objects, previous: Configuration, *, ignore_exclude_label: 
     peers_now = settle(
         peers_read,
         peers.clash,
-        lambda peer: (peer.address, peer.vrf, peer.node_selectors),
-        lambda peer: ((peer.address, peer.vrf),),
+        lambda peer: (peer.key, peer.node_selectors),
+        lambda peer: (peer.key,),
     )
 
     known = aliases.read(objects.communities)

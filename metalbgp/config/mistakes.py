@@ -6,7 +6,7 @@ In:  syntax modules (ranges, durations, …) raise Mistake. Out: Findings gather
 
 from collections.abc import Callable, Iterable
 from difflib import get_close_matches
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 from metalbgp.model.reasons import Invalid
 
@@ -20,6 +20,15 @@ class Mistake(ValueError):
     def __init__(self, why: str, fix: str = "") -> None:
         super().__init__(why)
         self.why, self.fix = why, fix
+
+
+class Dispute(NamedTuple):
+    """Why an object cannot stand beside another one. `awaits`: it can, as soon as that one follows."""
+
+    field: str
+    why: str
+    fix: str = ""
+    awaits: bool = False
 
 
 class Findings:

@@ -10,7 +10,7 @@ from ipaddress import IPv4Address, ip_address
 from typing import Final
 
 from metalbgp.config import durations, extensions, selectors
-from metalbgp.config.mistakes import Findings, Mistake, near
+from metalbgp.config.mistakes import Dispute, Findings, Mistake, near
 from metalbgp.config.objects import BGPPeer, BGPPeerSpec
 from metalbgp.model.addresses import AddressError, canonical, family, is_interface
 from metalbgp.model.configuration import Peer
@@ -180,7 +180,7 @@ def _connect_time(spec: BGPPeerSpec, findings: Findings) -> int | None:
     return None if nanos is None else durations.seconds(nanos)
 
 
-def clash(loser: Peer, winner: Peer) -> tuple[str, str, str] | None:
+def clash(loser: Peer, winner: Peer) -> Dispute | None:
     """ExaBGP knows a neighbour by its address alone, whatever its port, link or VRF."""
     if loser.key != winner.key:
         return None
@@ -189,7 +189,7 @@ def clash(loser: Peer, winner: Peer) -> tuple[str, str, str] | None:
     field, what = ("spec.interface", "link") if loser.unnumbered else ("spec.peerAddress", "address")
     name = loser.interface if loser.unnumbered else loser.address
     why = f"{name} is the {what} of BGPPeer {winner.name} too, and one node may have to run both"
-    return field, why, "give them nodeSelectors that no node can satisfy both"
+    return Dispute(field, why, "give them nodeSelectors that no node can satisfy both")
 
 
 def not_in_force(peer: Peer, raw: BGPPeerSpec) -> Iterator[tuple[str, str]]:

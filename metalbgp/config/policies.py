@@ -7,7 +7,7 @@ Elsewhere: what the words do is allocate/ and controller/; docs/addresses.md tel
 from collections.abc import Collection, Iterator, Sequence
 
 from metalbgp.config import durations, selectors
-from metalbgp.config.mistakes import Findings, Mistake, near
+from metalbgp.config.mistakes import Dispute, Findings, Mistake, near
 from metalbgp.config.objects import PoolPolicy as Raw
 from metalbgp.config.objects import QuotaSpec
 from metalbgp.model.configuration import Pool, PoolPolicy, Quota
@@ -74,12 +74,12 @@ def _quota(findings: Findings, field: str, spec: QuotaSpec) -> Quota:
     )
 
 
-def clash(loser: PoolPolicy, winner: PoolPolicy) -> tuple[str, str, str] | None:
+def clash(loser: PoolPolicy, winner: PoolPolicy) -> Dispute | None:
     """A pool obeys one policy: two could say the opposite of each other."""
     for at, pool in enumerate(loser.pools):
         if pool in winner.pools:
             why = f'IPAddressPool "{pool}" already obeys PoolPolicy {winner.name}'
-            return f"spec.ipAddressPools[{at}]", why, "name the pool in one of the two only"
+            return Dispute(f"spec.ipAddressPools[{at}]", why, "name the pool in one of the two only")
     return None
 
 

@@ -4,7 +4,7 @@ In:  the object; Findings to note mistakes in. Out: the value; it counts only if
 """
 
 from metalbgp.config import ranges, selectors
-from metalbgp.config.mistakes import Findings
+from metalbgp.config.mistakes import Dispute, Findings
 from metalbgp.config.objects import IPAddressPool, ServiceAllocationSpec
 from metalbgp.model.addresses import Range
 from metalbgp.model.configuration import Pool, ServiceAllocation
@@ -53,8 +53,8 @@ def _who(spec: ServiceAllocationSpec, findings: Findings) -> ServiceAllocation:
     )
 
 
-def overlap(loser: Pool, winner: Pool) -> tuple[str, str, str] | None:
-    """Field, why and remedy if the two share an address: no address may be given by two pools."""
+def overlap(loser: Pool, winner: Pool) -> Dispute | None:
+    """If the two share an address: no address may be given by two pools."""
     for at, block in enumerate(loser.ranges):
         for other in winner.ranges:
             if block.overlaps(other):
@@ -62,7 +62,8 @@ def overlap(loser: Pool, winner: Pool) -> tuple[str, str, str] | None:
                     f'CIDR "{ranges.shown(block)}" in pool "{loser.name}" overlaps with '
                     f'CIDR "{ranges.shown(other)}" in pool "{winner.name}"'
                 )
-                return f"spec.addresses[{at}]", why, f'take the shared addresses out of "{loser.name}"'
+                fix = f'take the shared addresses out of "{loser.name}"'
+                return Dispute(f"spec.addresses[{at}]", why, fix)
     return None
 
 

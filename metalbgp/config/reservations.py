@@ -9,7 +9,7 @@ from collections.abc import Collection, Iterator
 from typing import Final
 
 from metalbgp.config import selectors
-from metalbgp.config.mistakes import Findings, Mistake
+from metalbgp.config.mistakes import Dispute, Findings, Mistake
 from metalbgp.config.objects import AddressReservation as Raw
 from metalbgp.config.objects import AddressReservationSpec, ServiceReference
 from metalbgp.model.addresses import AddressError, canonical, trimmed
@@ -78,11 +78,11 @@ def _whose(findings: Findings, spec: AddressReservationSpec, service: ServiceRef
             findings.wrong(f"spec.service.{field}", f'nothing can be called "{word}" in Kubernetes')
 
 
-def clash(loser: Reservation, winner: Reservation) -> tuple[str, str, str] | None:
+def clash(loser: Reservation, winner: Reservation) -> Dispute | None:
     for at, address in enumerate(loser.addresses):
         if address in winner.addresses:
             why = f"{address} is reserved by AddressReservation {winner.name}, for {winner.whose()}"
-            return f"spec.addresses[{at}]", why, "name the address in one of the two only"
+            return Dispute(f"spec.addresses[{at}]", why, "name the address in one of the two only")
     return None
 
 

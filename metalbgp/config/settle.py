@@ -14,11 +14,11 @@ from typing import Any, Generic, TypeVar
 
 from msgspec import Struct
 
-from metalbgp.config.mistakes import Findings
+from metalbgp.config.mistakes import Dispute, Findings
 from metalbgp.model.configuration import Source
 
 T = TypeVar("T")
-Clash = Callable[[T, T], tuple[str, str, str] | None]  # (loser, winner) → field, why, remedy
+Clash = Callable[[T, T], Dispute | None]  # (loser, winner) → why the loser cannot stand
 
 
 class Candidate(Struct, Generic[T]):
@@ -76,7 +76,7 @@ def _first_clash(
             for stronger in before.get(key, ()):
                 found = clash(one.now, stronger)
                 if found is not None:
-                    one.findings.wrong(*found)
+                    one.findings.wrong(found.field, found.why, found.fix, awaits=found.awaits)
                     return one
         for key in mine:
             before.setdefault(key, []).append(one.now)

@@ -118,6 +118,18 @@ class BGPAdvertisement(Struct, frozen=True):
     service_may: tuple[str, ...] = ()  # what Services may say of their routes: services.RouteWishes.kinds
     source: Source = Source()
 
+    @property
+    def singular(self) -> tuple[tuple[str, str, str], ...]:
+        """(name, field, value) of what a route has one of: its advertisements must agree (metallb.md 3.4)."""
+        note = "metadata.annotations.metalbgp.io/"
+        return (
+            ("localPref", "spec.localPref", str(self.local_preference)),
+            ("MED", f"{note}med", "none" if self.med is None else str(self.med)),
+            ("prepend", f"{note}prepend", str(self.prepend)),
+            ("link-bandwidth", f"{note}link-bandwidth", str(self.link_bandwidth)),
+            ("backup-nodes", f"{note}backup-nodes", ", ".join(map(str, self.backup_nodes)) or "none"),
+        )
+
 
 class Preference(Struct, frozen=True):
     """One of spec.preferredNodeSelectors of an L2Advertisement."""

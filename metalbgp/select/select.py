@@ -322,16 +322,11 @@ def routes_of(plan: NodePlan) -> Mapping[tuple[str, str], Attributes]:
 
 
 def _disagree(advertisements: list[BGPAdvertisement]) -> Iterator[str]:
-    """What several advertisements of one route say differently, where one must be right (metallb.md 3.4)."""
-    for label, said in (
-        ("localPref", {one.local_preference for one in advertisements}),
-        ("MED", {one.med for one in advertisements}),
-        ("prepend", {one.prepend for one in advertisements}),
-        ("link-bandwidth", {one.link_bandwidth for one in advertisements}),
-        ("backup-nodes", {", ".join(map(str, one.backup_nodes)) for one in advertisements}),
-    ):
-        if len(said) > 1:
-            yield f"{label} {', '.join(sorted('none' if one in (None, '') else str(one) for one in said))}"
+    """Those that only meet in one Service; of the others config/ lets one wait."""
+    for same in zip(*(one.singular for one in advertisements), strict=True):
+        values = {value for _, _, value in same}
+        if len(values) > 1:
+            yield f"{same[0][0]} {', '.join(sorted(values))}"
 
 
 def _is_host(prefix: str) -> bool:

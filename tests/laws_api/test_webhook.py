@@ -16,6 +16,7 @@ import pytest
 from metalbgp.cluster.client import Client
 from metalbgp.cluster.errors import ClusterError, NotFound
 from metalbgp.cluster.resources import (
+    BGP_ADVERTISEMENTS,
     IP_ADDRESS_POOLS,
     POOL_POLICIES,
     SECRETS,
@@ -81,6 +82,43 @@ async def test_what_is_wrong_is_refused_with_object_field_reason_and_remedy(
         answers = one.controller.metrics.admission
         assert answers.labels("IPAddressPool", "refused")._value.get() >= 4
         assert answers.labels("", "failed")._value.get() == 0
+
+
+def advertisement(name: str, med: int | None) -> str:
+    notes = {} if med is None else {"metalbgp.io/med": str(med)}
+    about = {"name": name, "namespace": SYSTEM, "annotations": notes}
+    return json.dumps(
+        {"apiVersion": "metallb.io/v1beta1", "kind": "BGPAdvertisement", "metadata": about, "spec": {}}
+    )
+
+
+async def test_two_advertisements_of_one_route_are_changed_one_after_the_other_and_no_route_goes(
+    it: World, server: ApiServer
+) -> None:
+    """A route has one MED. The first step waits, with a warning, and what was in force stays in force."""
+    await it.start()
+    async with asked(it) as one:
+
+        async def conditions() -> str:
+            found = json.loads(await it.admin.get(BGP_ADVERTISEMENTS, "a", SYSTEM)).get("status", {})
+            return json.dumps(found.get("conditions"))
+
+        def meds() -> set[int | None]:
+            now = one.controller.configurator.scene().in_force.bgp_advertisements
+            return {each.med for each in now} if len(now) == 2 else set()
+
+        for text in (LAB, advertisement("a", None), advertisement("b", None)):
+            code, _, said = await typed(server, "apply", "-f", "-", stdin=text)
+            assert code == 0, said
+        await until(lambda: asyncio.sleep(0, meds()), lambda seen: seen == {None})
+        code, _, said = await typed(server, "apply", "-f", "-", stdin=advertisement("a", 50))
+        assert code == 0 and "while BGPAdvertisement b says none for the same prefixes" in said
+        assert "Warning: " in said and "until then" in said
+        await until(conditions, lambda seen: "metadata.annotations.metalbgp.io/med" in seen)
+        assert meds() == {None}
+        code, _, said = await typed(server, "apply", "-f", "-", stdin=advertisement("b", 50))
+        assert code == 0 and "Warning" not in said
+        await until(lambda: asyncio.sleep(0, meds()), lambda seen: seen == {50})
 
 
 async def test_a_file_in_the_worst_order_passes_with_warnings_and_deleting_in_that_order_does_not(

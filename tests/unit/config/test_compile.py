@@ -280,6 +280,27 @@ def test_of_two_that_come_to_disagree_the_changed_one_waits() -> None:
     assert [one.object for one in result.invalid] == ["old"]
 
 
+@pytest.mark.parametrize(
+    ("note", "value"),
+    [("med", "50"), ("prepend", "2"), ("link-bandwidth", "100"), ("backup-nodes", "role=backup")],
+)
+def test_an_annotation_that_comes_to_disagree_waits_and_takes_no_route_away(note: str, value: str) -> None:
+    """A route has one of each. Annotations change no generation: what they say is compared."""
+    before = in_force(pool("p", *V4), bgp("old", age=5), bgp("young"))
+    noted = bgp("old", age=5, notes={f"metalbgp.io/{note}": value})
+    result = compiled(pool("p", *V4), noted, bgp("young"), previous=before)
+    assert result.configuration == before
+    (told,) = result.invalid
+    assert (told.object, told.field) == ("old", f"metadata.annotations.metalbgp.io/{note}")
+    assert "while BGPAdvertisement young says" in told.why and "give them one" in told.fix
+    assert told.awaits  # admission lets it in: the other one is changed next
+    # Said on both, it is in force.
+    both = compiled(
+        pool("p", *V4), noted, bgp("young", notes={f"metalbgp.io/{note}": value}), previous=before
+    )
+    assert not both.invalid
+
+
 def test_a_pool_edit_that_breaks_an_aggregate_is_told_on_the_advertisement() -> None:
     before = in_force(pool("p", "10.0.0.0/24"), bgp("a", aggregationLength=24))
     result = compiled(pool("p", "10.0.0.0/26"), bgp("a", aggregationLength=24), previous=before)
