@@ -24,6 +24,11 @@ def keepalives(router: Router) -> int:
     return int(router.session()["messageStats"]["keepalivesRecv"])
 
 
+def fewer(rare: int, often: int) -> bool:
+    """A third of them is right; without the mend both are equal, and a busy machine brings them nearer."""
+    return rare * 4 <= often * 3
+
+
 def test_keepalives_come_as_often_as_asked_and_that_changes_without_touching_the_session(lab: Lab) -> None:
     fast, plain = lab.router(1), lab.router(2)
     for router in (fast, plain):
@@ -33,14 +38,14 @@ def test_keepalives_come_as_often_as_asked_and_that_changes_without_touching_the
     agent.neighbors(fast.neighbor(keepalive=1), plain.neighbor())  # FRR says 9 s: a third is 3
     agent.established(fast.v4, plain.v4)
     was = keepalives(fast), keepalives(plain)
-    wait_for(lambda: keepalives(fast) >= was[0] + 9, "nine keepalives")
-    assert keepalives(plain) - was[1] <= 4
+    wait_for(lambda: keepalives(fast) >= was[0] + 12, "twelve keepalives", limit=60)
+    assert fewer(keepalives(plain) - was[1], keepalives(fast) - was[0])
     # The other way about, and nobody's session ends.
     agent.neighbors(fast.neighbor(), plain.neighbor(keepalive=1))
     wait_for(lambda: lab.speaker.ask()["neighbors"][1].get("keepalive") == 1, "the reload")
     was = keepalives(fast), keepalives(plain)
-    wait_for(lambda: keepalives(plain) >= was[1] + 9, "nine keepalives")
-    assert keepalives(fast) - was[0] <= 4
+    wait_for(lambda: keepalives(plain) >= was[1] + 12, "twelve keepalives", limit=60)
+    assert fewer(keepalives(fast) - was[0], keepalives(plain) - was[1])
     for router in (fast, plain):
         assert router.session()["connectionsEstablished"] == 1
     assert [state for _, state in agent.session_log].count("Established") == 2
