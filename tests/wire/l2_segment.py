@@ -195,6 +195,15 @@ class Station:
             f"nothing such within {limit} s, but {len(seen)} others: {[frame.hex() for frame in seen[-5:]]}"
         )
 
+    def ask(self, question: bytes, wanted: Callable[[bytes], bool], limit: float = 10.0) -> None:
+        """Again and again, as a host does: a link that has just come up may lose a frame."""
+        until = time.monotonic() + limit
+        while time.monotonic() < until:
+            self.send(question)
+            if any(wanted(frame) for frame in self.frames(0.5)):
+                return
+        raise AssertionError(f"no answer within {limit} s")
+
     def drain(self) -> None:
         self._socket.setblocking(False)
         try:

@@ -187,8 +187,7 @@ def test_a_link_that_comes_back_is_told_again(reflex: Reflex, near: Station) -> 
     near.drain()
     link("set", "eth0", "up")
     near.until(is_gratuitous(OWNED))
-    near.send(arp(OWNED))
-    near.until(is_arp_reply(OWNED))
+    near.ask(arp(OWNED), is_arp_reply(OWNED))
 
 
 def test_an_interface_that_appears_later_answers_too(reflex: Reflex) -> None:
@@ -199,8 +198,7 @@ def test_an_interface_that_appears_later_answers_too(reflex: Reflex) -> None:
         station = Station("p7")
         link("set", "eth7", "up")
         station.until(is_gratuitous(OWNED))
-        station.send(arp(OWNED, mac=PEER_MAC["p7"]))
-        station.until(is_arp_reply(OWNED))
+        station.ask(arp(OWNED, mac=PEER_MAC["p7"]), is_arp_reply(OWNED))
         station.close()
     finally:
         link("delete", "eth7")
