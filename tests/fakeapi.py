@@ -110,7 +110,7 @@ class FakeClient(Client):
             raise NotFound(f"GET {resource.words(namespace, name)}", "not found", status=404)
         return msgspec.json.encode(self.objects[key])
 
-    async def list_pages(  # type: ignore[override]  # the options that a fake needs
+    async def list_pages(
         self, resource: Resource, namespace: str = "", **options: Any
     ) -> AsyncGenerator[Page, None]:
         await asyncio.sleep(0)
@@ -124,7 +124,7 @@ class FakeClient(Client):
         page.items = found
         yield page
 
-    async def watch(  # type: ignore[override]  # the options that a fake needs
+    async def watch(
         self,
         resource: Resource,
         namespace: str = "",
