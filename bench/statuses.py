@@ -76,7 +76,8 @@ class Speaker:
         self._unconfirmed: asyncio.Queue[tuple[str, str]] = asyncio.Queue()
         loop = asyncio.get_running_loop()
         recorder = EventRecorder(client, "metallb-speaker", instance="node-1", clock=loop.time)
-        agent: Any = SimpleNamespace(announcer=self.announcer)
+        reflex: Any = SimpleNamespace(state={"realtime": "fifo"}, owned={}, counters={})
+        agent: Any = SimpleNamespace(announcer=self.announcer, reflex=reflex)
         status = Status(
             client,
             recorder.emit,
@@ -87,7 +88,7 @@ class Speaker:
             installation=SPACE,
             report=lambda: self.record.report(
                 self.announcer,
-                "FIFO",
+                reflex,
                 loop.time(),
                 pod=pod,
                 version="1",

@@ -125,7 +125,7 @@ def explained(
         if nodes is None
         else tuple(sorted(name for name, plan in plans.items() if plan.routes)),
         peers=tuple(sorted({route.peer for plan in plans.values() for route, _ in plan.routes})),
-        l2_owner=next((name for name, plan in sorted(plans.items()) if plan.duties), ""),
+        l2_owner=next((duty.candidates[0] for plan in plans.values() for duty in plan.duties), ""),
         asking=next((name for name, plan in sorted(plans.items()) if plan.probes), ""),
     )
 

@@ -12,7 +12,7 @@ from metalbgp.cli.options import Look, Wish
 from metalbgp.cli.render import Answer, Table
 from metalbgp.cli.route_rows import Scene
 from metalbgp.model.configuration import Configuration
-from metalbgp.model.reasons import NoMatchingAdvertisement, NotAnnounced, NotOwner
+from metalbgp.model.reasons import NoCandidate, NoMatchingAdvertisement, NotAnnounced
 from metalbgp.select.select import NodeView
 
 COLUMNS = ("ADDRESS", "SERVICE", "NODE", "PEER", "PROTOCOL", "ADVERTISEMENT", "WHY")
@@ -68,7 +68,7 @@ def _on_node(scene: Scene, name: str, wish: Wish) -> Iterator[NotSent]:
         for one in view.select(vip).refused:
             if one.peer and not wish.peer(one.peer, address.get(one.peer, "")):
                 continue
-            if isinstance(one.reason, NotOwner) or _never_meant(one.reason, scene.configuration):
+            if isinstance(one.reason, NoCandidate) or _never_meant(one.reason, scene.configuration):
                 continue
             yield NotSent(one.address, one.service, "", one.peer, one.protocol, one.advertisement, one.reason)
 

@@ -159,7 +159,7 @@ def _announced(world: World, claims: Sequence[VirtualIP]) -> tuple[dict[Key, Att
         # As if each had been written with this configuration, so that no node waits for another one.
         whole = merge(view.select(replace(vip, configuration=0)) for vip in claims)
         routes |= {(node.name, route.peer, route.prefix): route.attributes for route, _ in whole.routes}
-        owners |= {duty.address: node.name for duty in whole.duties}
+        owners |= {one.address: node.name for one in whole.duties if one.candidates[0] == node.name}
     return routes, owners
 
 

@@ -1,9 +1,9 @@
-"""metallb.io objects → one SpeakerConfiguration, the passwords' Secret, and what each object is told.
+"""metallb.io objects → one SpeakerConfiguration, the speakers' Secret, and what each object is told.
 
 In:  views of the configuration kinds; the queue's "everything touched is written".
 Out: the SpeakerConfiguration, in the order that withdraws nothing both ends keep: what is new is added, then
      the VirtualIPs follow, then what is old is removed (contracts.md, order of writes).
-Elsewhere: validation and last-good are config/compile.py; passwords.py; pool counters are pools.py.
+Elsewhere: validation and last-good are config/compile.py; speaker_secret.py; pool counters are pools.py.
 """
 
 import asyncio
@@ -25,8 +25,8 @@ from metalbgp.config.admit import Scene
 from metalbgp.config.compile import compile as compile_objects
 from metalbgp.controller.claims import Claims
 from metalbgp.controller.metrics import ControllerMetrics, PoolUse
-from metalbgp.controller.passwords import Passwords
 from metalbgp.controller.pools import PoolCounters
+from metalbgp.controller.speaker_secret import SpeakerSecret
 from metalbgp.controller.tell import KINDS, Tell
 from metalbgp.controller.verdicts import Verdicts
 from metalbgp.inventory.inventory import Inventory
@@ -86,7 +86,7 @@ class Configurator:
         self._rubble: dict[str, Any] | None = None  # its spec, when that cannot be read
         self._sure = False  # whether these are still so: not after a write without an answer, or an edit
         self._sending: Configuration | None = None  # its event may come before the answer to the write
-        self._passwords = Passwords(client, fenced, namespace, self._due.set)
+        self._secret = SpeakerSecret(client, fenced, namespace, self._due.set)
         self._views: list[tuple[Reflector[Any], Callable[[Any], None]]] = [
             (
                 Reflector(client, resource, self._reader(kind), namespace=namespace),
@@ -94,7 +94,7 @@ class Configurator:
             )
             for kind, resource in KINDS.items()
         ]
-        self._views += self._passwords.views
+        self._views += self._secret.views
         self._views.append(
             (
                 Reflector(
@@ -178,7 +178,7 @@ class Configurator:
             objects=tuple(self._objects.values()),
             in_force=own if self._leading or self._seen is None else self._seen,
             ignore_exclude_label=self._ignore_exclude_label,
-            secrets=self._passwords.names,
+            secrets=self._secret.names,
         )
 
     async def watch(self) -> None:
@@ -225,7 +225,7 @@ class Configurator:
         planned = max((vip.configuration for vip in self._inventory.claims.values()), default=0)
         in_force = self._written or Configuration(installation=self._inventory.configuration.installation)
         self._inventory.configuration = structs.replace(in_force, sequence=max(in_force.sequence, planned))
-        await self._passwords.read()
+        await self._secret.read()
 
     async def _read_written(self) -> None:
         """What stands in the cluster, whoever wrote it."""
@@ -285,7 +285,7 @@ class Configurator:
         self._tell.configuration(result.invalid, result.not_in_force, self._uid)
         self._verdicts.judged(result.invalid, result.not_in_force)
         self.metrics.config_stale.set(float(bool(result.invalid)))
-        await self._passwords.write(
+        await self._secret.write(
             {name: one for (kind, name), one in self._objects.items() if kind == "BGPPeer"},
             result.configuration.peers,
             before.peers,

@@ -1,32 +1,36 @@
 """The sockets of L2: AF_PACKET per interface and protocol, multicast groups, link events.
 
-In:  run() when fileno() is readable or `deadline` has come; duties go to `machine` directly.
+In:  run() when fileno() is readable or `deadline` has come; duties go to `ownership` directly.
 Out: frames on the wire; run() says whether something changed that the agent should hear of.
-Elsewhere: every decision in machine.py; fit interfaces in links.py; filters in filters.py.
+Elsewhere: who lives is members.py, who owns ownership.py, what is answered machine.py; the sockets of
+     heartbeats are beating.py; fit interfaces links.py; filters filters.py.
+
+The order in run() is the point of it: first whether we were stopped; then who lives, then who owns, and
+only then answers, so that no question is answered by a node that has just lost the address.
 """
 
-import array
+import contextlib
 import errno
+import os
 import re
 import select
 import socket
 import struct
-import time
 from typing import Final
 
 from metalbgp import logs
 from metalbgp.l2 import filters, wire
+from metalbgp.l2.beating import Beating
 from metalbgp.l2.links import GROUPS, Interface, Links, dump_requests
 from metalbgp.l2.machine import Conflict, Effect, Join, Leave, Listen, Machine, Send
+from metalbgp.l2.members import Members, Pace
+from metalbgp.l2.ownership import Ownership
+from metalbgp.l2.packets import age, attach, clock, packet_socket
 
 BUDGET: Final = 64  # frames of one socket in one run(): no flood may keep the others waiting
 SCAN_EVERY: Final = 30.0  # events tell everything; this is for what they might have missed
 RETRY: Final = 1.0
 
-_SO_ATTACH_FILTER: Final = 26
-_SO_TIMESTAMPNS: Final = 35  # the kernel's time of receipt: tells what queued while we were stopped
-_TIMESPEC: Final = struct.Struct("ll")
-_PROGRAM: Final = struct.Struct("HP")
 _MEMBERSHIP: Final = struct.Struct("16si")
 _DATAGRAM: Final = 1 << 17
 
@@ -34,8 +38,11 @@ _DATAGRAM: Final = 1 << 17
 class Edge:
     """One network namespace's segments, with the machine that decides."""
 
-    def __init__(self, exclude: re.Pattern[str]) -> None:
+    def __init__(self, exclude: re.Pattern[str], pace: Pace) -> None:
         self.machine = Machine()
+        self.members = Members(os.urandom(8), pace, clock())
+        self.ownership = Ownership(self.members, self.machine)
+        self.beating = Beating(self.members)
         self.send_errors = 0
         self.problems: dict[str, str] = {}  # by what could not be done; gone when it could
         self._exclude = exclude
@@ -51,6 +58,8 @@ class Edge:
         self._epoll.register(self._events.fileno(), select.EPOLLIN)
         self._next_scan = 0.0
         self._answered = 0  # probes that had ended when run() said so last
+        self._carried: set[str] = set()  # interfaces on which others were heard, in this life
+        self._epoll.register(self.beating.fileno(), select.EPOLLIN)
 
     def fileno(self) -> int:
         """Readable when run() has something to read."""
@@ -58,36 +67,71 @@ class Edge:
 
     @property
     def deadline(self) -> float:
-        """When run() is due on the monotonic clock, even if nothing is readable."""
+        """When run() is due, on clock(), even if nothing is readable."""
+        if self.ownership.pending:
+            return 0.0
         due = self.machine.deadline
-        return self._next_scan if due is None else min(due, self._next_scan)
+        moments = (self._next_scan, self.members.deadline, self.ownership.deadline)
+        return min(moments) if due is None else min(due, *moments)
 
     def run(self) -> bool:
-        """Read what came, do what is due; True if interfaces or conflicts changed."""
+        """Read what came, do what is due; True if something changed that people see."""
+        now = clock()
+        changes = self.members.changes
+        if self.members.stalled(now):
+            self._stalled(now)
         ready = [descriptor for descriptor, _ in self._epoll.poll(0)]
         changed = self._events.fileno() in ready and self._read_events()
-        now = time.monotonic()
         if now >= self._next_scan:
             changed |= self._scan(now)
+        self.beating.read()
+        now = clock()
+        beat = now >= self.members.deadline and self.members.tick(now)
+        self.ownership.step(now)
         for descriptor in ready:
             if descriptor in self._readers:
                 changed |= self._read_frames(*self._readers[descriptor])
         conflicts = len(self.machine.conflicts)
-        self._carry_out(self.machine.wake(time.monotonic()))
+        self._carry_out(self.machine.wake(clock()))
+        if beat or (self.members.urgent and not self.ownership.pending):
+            self._beat(beat=beat)
         answered, self._answered = (
             self.machine.probing.changes != self._answered,
             self.machine.probing.changes,
         )
+        changed |= self.members.changes != changes or bool(self.ownership.news)
         return changed or answered or len(self.machine.conflicts) != conflicts
+
+    def _beat(self, *, beat: bool) -> None:
+        """Say that we live. What is urgent waits until what it tells of is done."""
+        now = clock()
+        if beat or self.members.tick(now):
+            self.beating.send(self.machine.interfaces, now)
+
+    def _stalled(self, now: float) -> None:
+        """We did not run for so long that others have our addresses: what queued is not for us any more."""
+        logs.warn("stalled", owned=len(self.ownership.owned))
+        self.ownership.drop(now, "this node was stopped for a while")
+        for reader in self._sockets.values():
+            _drain(reader)
+        self.beating.drain()
+        self.members.restart(now)
 
     def close(self) -> None:
         """Every socket; the kernel leaves the groups with them."""
         for each in (*self._sockets.values(), self._events):
             each.close()
+        self.beating.close()
         self._groups.close()
         self._epoll.close()
 
     # Links
+
+    def exclude(self, exclude: re.Pattern[str]) -> None:
+        """Interfaces that are none of ours, from now on."""
+        if exclude != self._exclude:
+            self._exclude = exclude
+            self._interfaces()
 
     def _read_events(self) -> bool:
         """Each event is judged alone: a link that went down and up again has lost its neighbours' trust."""
@@ -107,8 +151,12 @@ class Edge:
 
     def _interfaces(self) -> bool:
         fit = self._links.fit(self._exclude)
-        if not self.machine.set_interfaces(fit, time.monotonic()):
+        self._carried |= {name for name, segment in self.members.segments.items() if segment.heard}
+        self.members.set_interfaces(fit, self._carried.intersection(self._links.idle(self._exclude)), clock())
+        if not self.machine.set_interfaces(fit, clock()):
             return False
+        self.members.changes += 1
+        self.beating.set_interfaces(fit)
         logs.log("interfaces", fit=sorted(fit), ndp=sorted(name for name, each in fit.items() if each.ndp))
         return True
 
@@ -133,7 +181,7 @@ class Edge:
         return self._interfaces()
 
     def _failed(self, what: str, problem: OSError) -> None:
-        self._next_scan = min(self._next_scan, time.monotonic() + RETRY)
+        self._next_scan = min(self._next_scan, clock() + RETRY)
         text = problem.strerror or str(problem)
         if self.problems.get(what) != text:
             self.problems[what] = text
@@ -148,7 +196,7 @@ class Edge:
                 frame, ancillary, _, _ = reader.recvmsg(2048, 128)
             except OSError:  # nothing more, or the interface went down: its event says so
                 break
-            effects = self.machine.frame(name, frame, _age(ancillary), time.monotonic())
+            effects = self.machine.frame(name, frame, age(ancillary), clock())
             conflict |= self._carry_out(effects)
         return conflict
 
@@ -163,6 +211,9 @@ class Edge:
             elif isinstance(effect, Listen):
                 self._listen(effect)
             elif isinstance(effect, Conflict):
+                if self.members.has(effect.mac):  # one of us that takes over, or gives up
+                    self.machine.conflicts.pop(effect, None)
+                    continue
                 conflict = True
                 logs.warn(
                     "address-conflict",
@@ -208,16 +259,9 @@ class Edge:
         name, ethertype = key
         known = self._sockets.get(key)
         if known is not None:
-            _attach(known, ethertype, addresses, asked)
+            attach(known, *_programs(ethertype, addresses, asked))
             return
-        fresh = socket.socket(socket.AF_PACKET, socket.SOCK_RAW | socket.SOCK_NONBLOCK, 0)
-        try:
-            fresh.setsockopt(socket.SOL_SOCKET, _SO_TIMESTAMPNS, 1)
-            _attach(fresh, ethertype, addresses, asked)
-            fresh.bind((name, ethertype))
-        except OSError:
-            fresh.close()
-            raise
+        fresh = packet_socket(name, ethertype, *_programs(ethertype, addresses, asked))
         self._sockets[key] = fresh
         self._readers[fresh.fileno()] = name, fresh
         self._epoll.register(fresh.fileno(), select.EPOLLIN)
@@ -285,36 +329,18 @@ class _Groups:
             each.close()
 
 
-def _attach(
-    to: socket.socket, ethertype: int, addresses: tuple[bytes, ...], asked: tuple[bytes, ...]
-) -> None:
-    """The filter by address, or the short one where the kernel's option memory is too small for it."""
-    full, short = (
-        (filters.arp, filters.arp_requests)
-        if ethertype == wire.ARP_TYPE
-        else (filters.ndp, filters.ndp_solicitations)
-    )
-    try:
-        _attach_program(to, full(addresses, asked))
-    except OSError as problem:
-        if problem.errno not in (errno.ENOMEM, errno.ENOBUFS):
-            raise
-        _attach_program(to, short(asked))
+def _programs(ethertype: int, addresses: tuple[bytes, ...], asked: tuple[bytes, ...]) -> tuple[bytes, bytes]:
+    """The filter by address, and the short one where the kernel's option memory is too small for it."""
+    if ethertype == wire.ARP_TYPE:
+        return filters.arp(addresses, asked), filters.arp_requests(asked)
+    return filters.ndp(addresses, asked), filters.ndp_solicitations(asked)
 
 
-def _attach_program(to: socket.socket, program: bytes) -> None:
-    held = array.array("B", program)
-    fprog = _PROGRAM.pack(filters.instructions(program), held.buffer_info()[0])
-    to.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, fprog)
-
-
-def _age(ancillary: list[tuple[int, int, bytes]]) -> float:
-    """Seconds since the kernel received it. Without a stamp: none. A clock that was set back: fresh."""
-    for level, kind, data in ancillary:
-        if level == socket.SOL_SOCKET and kind == _SO_TIMESTAMPNS and len(data) == _TIMESPEC.size:
-            seconds, nanoseconds = _TIMESPEC.unpack(data)
-            return time.time() - float(seconds) - float(nanoseconds) * 1e-9
-    return 0.0
+def _drain(reader: socket.socket) -> None:
+    """Throw away what is queued."""
+    with contextlib.suppress(OSError):
+        while True:
+            reader.recv(1)
 
 
 def text(address: bytes) -> str:

@@ -1,6 +1,6 @@
 """Classic BPF programs that keep other people's frames out of the process. Pure.
 
-In:  the addresses claimed on one interface.
+In:  the addresses claimed on one interface, or the nodes whose heartbeats count.
 Out: raw sock_filter instructions for SO_ATTACH_FILTER.
 Elsewhere: attaching in edge.py. It only saves wake-ups: wire.py and machine.py check everything again.
 
@@ -13,7 +13,7 @@ import struct
 from collections.abc import Iterable, Sequence
 from typing import Final
 
-from metalbgp.l2 import wire
+from metalbgp.l2 import heartbeat, wire
 
 LIMIT: Final = 1000
 
@@ -43,6 +43,10 @@ _ARP_SENDER: Final = 28
 _ARP_TARGET: Final = 38
 _NEXT_HEADER: Final = 20
 _ICMP_TYPE: Final = 54
+_IPV4_HEAD: Final = 14
+_PROTOCOL: Final = 23
+_UDP_PORT: Final = 36
+_UDP: Final = 17
 _NDP_TARGET_END: Final = 74  # its last word: enough to be rid of nearly all others
 
 
@@ -82,6 +86,28 @@ def ndp_solicitations(asked: Sequence[bytes] = ()) -> bytes:
     words = {int.from_bytes(target[12:], "big") for target in asked[:LIMIT]}
     answers = _any(_NDP_TARGET_END, words) if words else b""
     return icmp + answers + _must_be(_LOAD_BYTE, _ICMP_TYPE, wire.SOLICITATION) + _ACCEPT
+
+
+def beats(senders: Iterable[bytes]) -> bytes:
+    """Heartbeats of these nodes, on a socket of their EtherType. Above LIMIT: everybody's."""
+    words = {int.from_bytes(sender[:4], "big") for sender in senders}
+    if len(words) > LIMIT:
+        return _FOR_US + _ACCEPT
+    return _FOR_US + _any(heartbeat.SENDER_AT, words) + _REJECT
+
+
+def beats_by_udp(senders: Iterable[bytes]) -> bytes:
+    """The same in UDP, on a socket that gets all of IPv4: a plain header, no fragment, our port."""
+    words = {int.from_bytes(sender[:4], "big") for sender in senders}
+    head = (
+        _FOR_US
+        + _must_be(_LOAD_BYTE, _PROTOCOL, _UDP)
+        + _must_be(_LOAD_HALF, _UDP_PORT, heartbeat.PORT)
+        + _must_be(_LOAD_BYTE, _IPV4_HEAD, 0x45)
+    )
+    if len(words) > LIMIT:
+        return head + _ACCEPT
+    return head + _any(heartbeat.SENDER_AT_UDP, words) + _REJECT
 
 
 def instructions(program: bytes) -> int:

@@ -141,6 +141,18 @@ class Links:
             and not exclude.match(link.name)
         }
 
+    def idle(self, exclude: re.Pattern[str]) -> list[str]:
+        """Those that would be fit if they had a link."""
+        return [
+            link.name
+            for link in self._links.values()
+            if link.flags & (_UP | _LOWER_UP) != _UP | _LOWER_UP
+            and not link.flags & (_NOARP | _LOOPBACK)
+            and link.hardware == _ETHERNET
+            and not link.master
+            and not exclude.match(link.name)
+        ]
+
 
 _LITTLE: Final = struct.pack("=H", 1) == b"\x01\0"
 

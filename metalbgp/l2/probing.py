@@ -17,15 +17,24 @@ from metalbgp.l2.links import Interface
 QUESTIONS: Final = 3
 SPACING: Final = 0.2  # seconds between two of them
 LISTEN: Final = 0.5  # seconds after the last
+HURRIED_SPACING: Final = 0.03  # where an owner fell silent, and clients wait
+HURRIED_LISTEN: Final = 0.06
 
 Filter = frozenset[str] | None  # names of allowed interfaces; None: every fit one
 
 
 class Question(NamedTuple):
-    """What the agent wants to know."""
+    """What the agent wants to know, or ownership.py (hurried)."""
 
     allowed: Filter
     token: str
+    hurried: bool = False
+
+    def pause(self, sent: int) -> float:
+        """Seconds to wait after so many questions."""
+        if self.hurried:
+            return HURRIED_SPACING if sent < QUESTIONS else HURRIED_LISTEN
+        return SPACING if sent < QUESTIONS else LISTEN
 
 
 class Probe:
@@ -105,7 +114,7 @@ class Probing:
                     probe.asked_on.add(interface.name)
                     frames.append((interface, wire.question(interface.mac, address)))
             probe.sent += 1
-            probe.next = now + (SPACING if probe.sent < QUESTIONS else LISTEN)
+            probe.next = now + probe.question.pause(probe.sent)
         return frames
 
     def heard(self, interface: str, address: bytes, mac: bytes) -> bool:

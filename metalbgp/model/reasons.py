@@ -445,12 +445,15 @@ class ConflictingAdvertisements(Reason, frozen=True):
         return "give them the same localPref, or peers, nodes or aggregation lengths that do not meet"
 
 
-class NotOwner(Reason, frozen=True):
-    owner: str  # "": nobody can
+class NoCandidate(Reason, frozen=True):
+    """Others stand before this node, and enough of them to outlive it."""
+
+    candidates: tuple[str, ...]
     node: str
 
     def explain(self) -> str:
-        return f"{self.owner or 'no node'} owns the address in L2, not {self.node}"
+        who = ", ".join(self.candidates) or "no node"
+        return f"{who} may own the address in L2, {self.node} is not among them"
 
 
 class OlderConfiguration(Reason, frozen=True):
@@ -900,7 +903,7 @@ NotAnnounced = (
     | NoPeers
     | FamilyNotCarried
     | ConflictingAdvertisements
-    | NotOwner
+    | NoCandidate
     | OlderConfiguration
     | Releasing
     | BeingProbed

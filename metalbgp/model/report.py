@@ -48,7 +48,7 @@ class RouteReport(Struct, frozen=True):
 
 
 class DutyReport(Struct, frozen=True):
-    """One address that the node answers ARP/NDP for."""
+    """One address that the node answers ARP/NDP for now."""
 
     address: str
     services: tuple[str, ...] = ()
@@ -76,6 +76,9 @@ class NodeReport(Struct, frozen=True):
     updated: str = ""
     ready: bool = False
     realtime: str = ""  # the reflex's scheduling class
+    layer2: str = ""  # what the node is in L2: active, listening, no-key, … (docs/layer2.md)
+    layer2_why: str = ""
+    candidate_for: int = 0  # L2 addresses that it may own
     addresses: int = 0
     routes_wanted: int = 0
     routes_confirmed: int = 0

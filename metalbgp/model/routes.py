@@ -42,10 +42,14 @@ class Provenance(Struct, frozen=True):
 
 
 class Duty(Struct, frozen=True, order=True):
-    """This node answers ARP/NDP for the address. interfaces None: on every eligible one."""
+    """This node answers ARP/NDP for the address while it is the first of the candidates that lives, which the
+    reflex knows (l2/ownership.py). interfaces None: on every eligible one."""
 
     address: str
     interfaces: tuple[str, ...] | None = None
+    candidates: tuple[str, ...] = ()  # nodes, in order
+    revertive: bool = True  # a better candidate that returns takes it back
+    fenced: bool = False  # only while a Lease is held
 
 
 class Probe(Struct, frozen=True, order=True):

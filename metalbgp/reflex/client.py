@@ -1,23 +1,53 @@
-"""The agent's side of reflex.sock: tells the reflex what this node answers for, and hears how it goes.
+"""The agent's side of reflex.sock: tells the reflex what this node may answer for, and hears what it owns.
 
-In:  set_duties() with the full mapping, as often as it likes; only differences travel. set_probes() likewise.
-Out: `state`, the reflex's last word (words in reflex/messages.py); on_conflict for each new conflict in it.
+In:  set_identity(), set_duties() with the full mapping, as often as it likes; only differences travel.
+     set_probes() and fence() likewise.
+Out: `owned`, what this node answers for now; `state`, the reflex's last word (reflex/report.py); `counters`
+     after ask(); on_conflict for each new conflict; on_change whenever `owned` or `state` changed.
 Elsewhere: the other end in process.py. A connection that breaks is made again, and begins with the full set.
 """
 
 import asyncio
+import base64
 import json
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from metalbgp import logs
 
 Interfaces = tuple[str, ...] | None  # None: every fit one
-Told = dict[str, Interfaces]
 Asked = dict[str, tuple[Interfaces, str]]  # address → where, and the token of the question
 
+
+class May(NamedTuple):
+    """What this node may answer for an address, if its candidates before it are dead."""
+
+    interfaces: Interfaces
+    candidates: tuple[str, ...]
+    revertive: bool = True
+    fenced: bool = False
+
+    def entry(self, address: str) -> list[Any]:
+        """As it travels."""
+        said: dict[str, bool] = {}
+        if not self.revertive:
+            said["revertive"] = False
+        if self.fenced:
+            said["fenced"] = True
+        return [address, self.interfaces, self.candidates, *([said] if said else [])]
+
+
+class Owned(NamedTuple):
+    """One address that this node answers for."""
+
+    since: float  # seconds since 1970
+    took: float | None  # seconds without an owner, as far as the reflex knows
+    cause: str
+
+
+CHUNK: Final = 500  # duties in a line
 AGAIN_AFTER: Final = 0.05  # a reflex that died answers nobody until we are back
 AGAIN_AT_MOST: Final = 1.0
 LONGEST: Final = 1 << 24  # a state line of very many addresses
@@ -31,14 +61,22 @@ class ReflexClient:
         path: str | Path,
         on_conflict: Callable[[dict[str, Any]], None] | None = None,
         on_state: Callable[[dict[str, Any]], None] | None = None,
+        on_owned: Callable[[], None] | None = None,
+        on_wants: Callable[[frozenset[str]], None] | None = None,
     ) -> None:
         self._path = str(path)
         self._on_conflict = on_conflict
         self._on_state = on_state
-        self._duties: Told | None = (
-            None  # None: nothing said yet, so nothing is sent and the reflex keeps what it has
-        )
-        self._told: Told | None = None  # on this connection; None: not even the full set
+        self._on_owned, self._on_wants = on_owned, on_wants
+        self.owned: dict[str, Owned] = {}
+        self.counters: dict[str, dict[str, Any]] = {}  # by address, when it was asked last
+        self._telling = asyncio.Lock()
+        self._counting: dict[str, dict[str, Any]] = {}
+        self._identity: tuple[str, tuple[bytes, ...]] | None = None
+        # None: nothing said yet, so nothing is sent and the reflex keeps what it has
+        self._duties: dict[str, May] | None = None
+        self._told: dict[str, May] | None = None  # on this connection; None: not even the full set
+        self._told_identity: tuple[str, tuple[bytes, ...]] | None = None
         self._probes: Asked = {}
         self._told_probes: Asked = {}  # on this connection
         self._writer: asyncio.StreamWriter | None = None
@@ -69,14 +107,24 @@ class ReflexClient:
             await asyncio.gather(self._task, return_exceptions=True)
             self._task = None
 
-    async def set_duties(self, duties: Mapping[str, Sequence[str] | None]) -> None:
-        """The full mapping from address to interfaces. Without a connection it is sent when there is one."""
+    async def set_identity(self, node: str, keys: Iterable[bytes]) -> None:
+        """Who this node is, and the keys of heartbeats: the first signs. Without one it owns nothing."""
         self.start()
-        self._duties = {
-            address: None if names is None else tuple(sorted(names)) for address, names in duties.items()
-        }
+        self._identity = node, tuple(keys)
         if self._writer is not None:
             await self._tell(self._writer)
+
+    async def set_duties(self, duties: Mapping[str, May]) -> None:
+        """The full mapping by address. Without a connection it is sent when there is one."""
+        self.start()
+        self._duties = dict(duties)
+        if self._writer is not None:
+            await self._tell(self._writer)
+
+    async def fence(self, seconds: Mapping[str, float]) -> None:
+        """Fenced addresses whose Leases are held, and for how much longer. Never told twice: it expires."""
+        if self._writer is not None and self._told is not None and seconds:
+            await self._write(self._writer, {"fence": [list(each) for each in seconds.items()]})
 
     async def set_probes(self, probes: Mapping[str, tuple[Sequence[str] | None, str]]) -> None:
         """The full mapping of what to ask the segment for. Its answers stand in `state`."""
@@ -112,6 +160,7 @@ class ReflexClient:
                 await self._talk(reader, writer)
             finally:
                 self._writer = self._state = None
+                self.owned.clear()
                 writer.close()
             logs.warn("reflex-lost")
             await asyncio.sleep(pause)
@@ -119,7 +168,9 @@ class ReflexClient:
     async def _talk(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
             self._told, self._told_probes, self._writer = None, {}, writer
-            if self._duties is not None:
+            self._told_identity = None
+            self._counting.clear()
+            if self._duties is not None and self._identity is not None:
                 await self._tell(writer)
             else:
                 self._answers.append(None)
@@ -137,8 +188,19 @@ class ReflexClient:
     def _heard(self, message: Any) -> None:
         if "problem" in message:
             logs.warn("reflex-problem", problem=message["problem"])
+        for address, since, took, cause in message.get("gained", ()):
+            self.owned[address] = Owned(since, took, cause)
+        for address, _ in message.get("lost", ()):
+            self.owned.pop(address, None)
+        if message.keys() & {"gained", "lost"} and self._on_owned:
+            self._on_owned()
+        if "wants" in message and self._on_wants:
+            self._on_wants(frozenset(message["wants"]))
+        self._counting |= message.get("addresses", {})
         if "state" not in message:
             return
+        if "asked" in message:
+            self.counters, self._counting = self._counting, {}
         state: dict[str, Any] = message["state"]
         self._state = state
         if "asked" in message and self._answers:  # in order; what came unasked may be older than the question
@@ -154,18 +216,29 @@ class ReflexClient:
             self._on_state(state)
 
     async def _tell(self, writer: asyncio.StreamWriter) -> None:
-        wanted, told = self._duties or {}, self._told
-        message: dict[str, Any]
+        if self._identity is None or self._duties is None:
+            return
+        async with self._telling:
+            await self._tell_all(writer, self._identity, self._duties)
+
+    async def _tell_all(
+        self, writer: asyncio.StreamWriter, identity: tuple[str, tuple[bytes, ...]], wanted: dict[str, May]
+    ) -> None:
+        if identity != self._told_identity:
+            self._told_identity = node, keys = identity
+            said = {"node": node, "keys": [base64.b64encode(key).decode() for key in keys]}
+            await self._write(writer, {"identity": said})
+        told, self._told = self._told, wanted
+        known = told or {}
+        gone = list(known.keys() - wanted.keys())
+        add = [may.entry(address) for address, may in wanted.items() if known.get(address) != may]
+        for start in range(0, len(gone), CHUNK):
+            await self._write(writer, {"remove": gone[start : start + CHUNK]})
+        for start in range(0, len(add), CHUNK):
+            await self._write(writer, {"add": add[start : start + CHUNK]})
         if told is None:
-            message = {"duties": list(wanted.items())}
-        else:
-            add = [[address, names] for address, names in wanted.items() if told.get(address, ()) != names]
-            message = {"add": add, "remove": list(told.keys() - wanted.keys())}
-            if not add and not message["remove"]:
-                return
-        self._told = dict(wanted)
-        await self._write(writer, message)
-        if told is None:
+            self.owned.clear()
+            await self._write(writer, {"full": True})
             await self._tell_probes(writer)
 
     async def _tell_probes(self, writer: asyncio.StreamWriter) -> None:

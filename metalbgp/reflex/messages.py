@@ -1,33 +1,62 @@
 """The lines between agent and reflex: JSON, one object a line. Pure.
 
-In:  a line from the agent: {"duties": [[address, [interface, …] or null], …]},
-     {"add": […], "remove": [address, …]}, {"probes": [[address, [interface, …] or null, token], …]},
-     {"ask": "state"}.
-Out: Duties, Change, Probes or Ask; a Problem for a line that is none of them. What is wrong inside a list is
-     left out and named, the rest counts: one bad address must not cost the others their answers.
+In:  a line from the agent:
+       {"identity": {"node": NAME, "keys": [BASE64, …]}}    the first key signs
+       {"add": [[address, [interface, …] or null, [candidate, …], {"revertive": …, "fenced": …}], …]}
+       {"remove": [address, …]}, {"full": true}: what this connection did not name is gone
+       {"probes": [[address, [interface, …] or null, token], …]}, {"fence": [[address, seconds], …]}
+       {"exclude": [pattern, …]}, {"ask": "state"}
+Out: one of the values below; a Problem for a line that is none of them. What is wrong inside a list is left
+     out and named, the rest counts: one bad address must not cost the others their answers.
 """
 
+import base64
+import binascii
 import json
+import re
 import socket
-from typing import Any, Final, NamedTuple
+import sys
+from typing import Any, Final, Literal, NamedTuple
+
+from metalbgp.l2.heartbeat import KEY_SIZE
+from metalbgp.l2.standing import Duty
 
 LONGEST: Final = 1 << 20  # bytes of a line
 
 Filter = frozenset[str] | None
 
 
-class Duties(NamedTuple):
-    """The full set."""
+class Identity(NamedTuple):
+    """Who this node is, and with which keys heartbeats are signed."""
 
-    duties: dict[bytes, Filter]
+    node: str
+    keys: tuple[bytes, ...]
     refused: tuple[str, ...] = ()
 
 
 class Change(NamedTuple):
-    """A difference to it."""
+    """Duties taken on or altered, and given up."""
 
-    add: dict[bytes, Filter]
+    add: dict[bytes, Duty]
     remove: tuple[bytes, ...]
+    refused: tuple[str, ...] = ()
+
+
+class Full(NamedTuple):
+    """All duties were named on this connection."""
+
+
+class Fence(NamedTuple):
+    """Fenced addresses, and for how many seconds from now they may be answered for."""
+
+    seconds: dict[bytes, float]
+    refused: tuple[str, ...] = ()
+
+
+class Exclude(NamedTuple):
+    """Names of interfaces that are none of ours."""
+
+    patterns: tuple[str, ...]
     refused: tuple[str, ...] = ()
 
 
@@ -48,7 +77,7 @@ class Problem(NamedTuple):
     text: str
 
 
-Message = Duties | Change | Probes | Ask | Problem
+Message = Identity | Change | Full | Fence | Exclude | Probes | Ask | Problem
 
 
 def decode(line: bytes) -> Message:
@@ -61,14 +90,20 @@ def decode(line: bytes) -> Message:
         return Problem("not an object")
     if message.get("ask") == "state":
         return Ask()
+    if message.get("full") is True:
+        return Full()
     refused: list[str] = []
-    if isinstance(message.get("duties"), list):
-        return Duties(_duties(message["duties"], refused), tuple(refused))
+    if isinstance(message.get("identity"), dict):
+        return _identity(message["identity"], refused)
     if isinstance(message.get("probes"), list):
         return Probes(_probes(message["probes"], refused), tuple(refused))
+    if isinstance(message.get("fence"), list):
+        return Fence(_fences(message["fence"], refused), tuple(refused))
+    if isinstance(message.get("exclude"), list):
+        return Exclude(_patterns(message["exclude"], refused), tuple(refused))
     add, remove = message.get("add", []), message.get("remove", [])
     if not message.keys() & {"add", "remove"} or not isinstance(add, list) or not isinstance(remove, list):
-        return Problem("neither duties nor a change nor a question")
+        return Problem("none of identity, add, remove, full, probes, fence, exclude, ask")
     duties = _duties(add, refused)
     gone = tuple(address for each in remove if (address := _address(each, refused)) is not None)
     return Change(duties, gone, tuple(refused))
@@ -79,22 +114,86 @@ def encode(message: dict[str, Any]) -> bytes:
     return json.dumps(message, separators=(",", ":")).encode() + b"\n"
 
 
-def _duties(entries: list[Any], refused: list[str]) -> dict[bytes, Filter]:
-    found: dict[bytes, Filter] = {}
+def _identity(said: dict[Any, Any], refused: list[str]) -> Identity | Problem:
+    node, written = said.get("node"), said.get("keys")
+    if not isinstance(node, str) or not node or not isinstance(written, list):
+        return Problem("an identity has a node and keys")
+    keys: list[bytes] = []
+    for each in written:
+        try:
+            key = base64.b64decode(each, validate=True)
+        except (binascii.Error, TypeError, ValueError):
+            key = b""
+        if len(key) == KEY_SIZE:
+            keys.append(key)
+        else:
+            refused.append(f"a key is not {KEY_SIZE} bytes in base64")  # and is not shown
+    return Identity(node, tuple(keys), tuple(refused))
+
+
+def _duties(entries: list[Any], refused: list[str]) -> dict[bytes, Duty]:
+    found: dict[bytes, Duty] = {}
+    shared: dict[Duty, Duty] = {}  # thousands of addresses have the same candidates
     for entry in entries:
-        if not isinstance(entry, list) or len(entry) != 2:
+        if not isinstance(entry, list) or not 3 <= len(entry) <= 4:
             refused.append(f"not a duty: {entry!r:.80}")
             continue
-        allowed = entry[1]
-        if allowed is not None and not (
-            isinstance(allowed, list) and all(isinstance(one, str) for one in allowed)
-        ):
-            refused.append(f"not interfaces: {entry!r:.80}")
+        allowed = _allowed(entry, refused)
+        candidates = _texts(entry[2])
+        said = entry[3] if len(entry) == 4 else {}
+        if candidates is None or not isinstance(said, dict):
+            refused.append(f"not a duty: {entry!r:.80}")
+        if allowed is False or candidates is None or not isinstance(said, dict):
             continue
         address = _address(entry[0], refused)
         if address is not None:
-            found[address] = None if allowed is None else frozenset(allowed)
+            duty = Duty(
+                allowed, candidates, said.get("revertive", True) is not False, said.get("fenced") is True
+            )
+            found[address] = shared.setdefault(duty, duty)
     return found
+
+
+def _allowed(entry: list[Any], refused: list[str]) -> frozenset[str] | Literal[False] | None:
+    """Interfaces; None: every fit one; False: neither, which is noted."""
+    if entry[1] is None:
+        return None
+    names = _texts(entry[1])
+    if names is None:
+        refused.append(f"not interfaces: {entry!r:.80}")
+        return False
+    return frozenset(names)
+
+
+def _texts(said: object) -> tuple[str, ...] | None:
+    """Words, each once in memory."""
+    if not isinstance(said, list) or not all(isinstance(one, str) for one in said):
+        return None
+    return tuple(sys.intern(one) for one in said)
+
+
+def _fences(entries: list[Any], refused: list[str]) -> dict[bytes, float]:
+    found: dict[bytes, float] = {}
+    for entry in entries:
+        if not isinstance(entry, list) or len(entry) != 2 or not isinstance(entry[1], (int, float)):
+            refused.append(f"not a fence: {entry!r:.80}")
+            continue
+        address = _address(entry[0], refused)
+        if address is not None:
+            found[address] = float(entry[1])
+    return found
+
+
+def _patterns(entries: list[Any], refused: list[str]) -> tuple[str, ...]:
+    found: list[str] = []
+    for entry in entries:
+        try:
+            re.compile(entry)
+        except (re.error, TypeError) as problem:
+            refused.append(f"not a pattern of interface names: {entry!r:.80}: {problem}")
+        else:
+            found.append(entry)
+    return tuple(found)
 
 
 def _probes(entries: list[Any], refused: list[str]) -> dict[bytes, tuple[Filter, str]]:
@@ -103,7 +202,9 @@ def _probes(entries: list[Any], refused: list[str]) -> dict[bytes, tuple[Filter,
         if not isinstance(entry, list) or len(entry) != 3 or not isinstance(entry[2], str):
             refused.append(f"not a probe: {entry!r:.80}")
             continue
-        for address, allowed in _duties([entry[:2]], refused).items():
+        allowed = _allowed(entry, refused)
+        address = None if allowed is False else _address(entry[0], refused)
+        if allowed is not False and address is not None:
             found[address] = allowed, entry[2]
     return found
 

@@ -1,8 +1,13 @@
 """The reflex process: one loop over L2's edge and the agents' socket. Standard library only, about 16 MiB.
 
 In:  reflex.sock: what to answer for (messages.py). While no agent is there, the last it said stays in force.
-Out: frames, through l2/edge.py; {"state": …} to the agent when interfaces or conflicts change, and on asking.
-Elsewhere: scheduling class in realtime.py; capabilities in privileges.py; the agent's side in client.py.
+Out: frames, through l2/edge.py; to the agent what it came to own and lost, {"state": …} on changes and on
+     asking.
+Elsewhere: scheduling class in realtime.py; capabilities in privileges.py; the agent's side in client.py;
+     the words of what is said, report.py.
+
+No line and no answer takes longer than a few milliseconds, and frames are looked at after each: a list of
+10,000 addresses must not cost this node its place among the living.
 """
 
 import gc
@@ -13,20 +18,26 @@ import select
 import signal
 import socket
 import time
+from collections import deque
+from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 from typing import Any, Final
 
 from metalbgp import logs
 from metalbgp.l2.edge import Edge, text
 from metalbgp.l2.links import EXCLUDED, excluded
+from metalbgp.l2.members import FAST, SLOW
+from metalbgp.l2.packets import clock
 from metalbgp.l2.probing import Question
-from metalbgp.reflex import messages, privileges
+from metalbgp.reflex import messages, privileges, realtime, report
 
 FUSE: Final = 200_000  # µs of CPU without blocking once: a loop gone wrong would eat its core for ever
 WINDOW: Final = 0.01  # seconds over which the share of a core is measured
 SHARE: Final = 0.5  # of a core, at most: a flood must not take it from everybody else, nor blow the fuse
 TELL_EVERY: Final = 0.25  # states to the agent at most so often: one of 1,000 addresses takes milliseconds
 CONNECTIONS: Final = 16
+HANDOVER: Final = 0.08  # seconds that the others have to take note of our leaving
 
 
 class Connection:
@@ -36,17 +47,26 @@ class Connection:
         self.channel = channel
         self.received = b""
         self.waiting = b""
+        self.lines: deque[bytes] = deque()  # to be obeyed
+        self.answers: deque[Iterator[dict[str, Any]]] = deque()  # to be said, a line at a time
+        self.named: set[bytes] | None = set()  # duties, until it said that these are all
 
-    def lines(self) -> list[bytes] | None:
-        """The whole lines that came; None at the end, or when a line is longer than any message."""
+    def read(self) -> bool:
+        """Take the whole lines that came; False at the end, or when a line is longer than any message."""
         try:
             received = self.channel.recv(1 << 16)
         except BlockingIOError:
-            return []
+            return True
         except OSError:
-            return None
+            return False
         *lines, self.received = (self.received + received).split(b"\n")
-        return lines if received and len(self.received) <= messages.LONGEST else None
+        self.lines += lines
+        return bool(received) and len(self.received) <= messages.LONGEST
+
+    @property
+    def busy(self) -> bool:
+        """Whether there is something to do for it now."""
+        return bool(self.lines) or (bool(self.answers) and len(self.waiting) < messages.LONGEST)
 
     def send(self, line: bytes) -> bool:
         """Send or keep; False when the other side does not read any more."""
@@ -65,14 +85,16 @@ class Process:
 
     def __init__(self, path: Path, granted: str, exclude: re.Pattern[str]) -> None:
         self._granted = granted
-        self._edge = Edge(exclude)
+        steady = granted in (realtime.FIFO, realtime.DEADLINE)
+        self._edge = Edge(exclude, FAST if steady else SLOW)
         self._poll = select.epoll()
         self._listener = _listen(path)
         self._path = path
         self._connections: dict[int, Connection] = {}
-        self._agent: int | None = None  # the connection that last sent the full set
+        self._agent: int | None = None  # the connection that last said who we are
+        self._wants: set[bytes] = set()  # fenced addresses that the agent was told we would answer for
         self._refused: tuple[str, ...] = ()
-        self._stopping = False
+        self._leaving = False
         self._tell_at: float | None = None
         self._told_at = 0.0
         self._window = time.monotonic(), time.process_time()
@@ -81,16 +103,19 @@ class Process:
             self._poll.register(descriptor, select.EPOLLIN)
 
     def run(self) -> None:
-        """Until SIGTERM."""
+        """Until SIGTERM, and until then that others know that we go."""
         edge = self._edge.fileno()
-        while not self._stopping:
+        while not (self._leaving and self._edge.members.gone(clock(), HANDOVER)):
             ready = dict(self._wait())
-            if edge in ready or time.monotonic() >= self._edge.deadline:
+            if edge in ready or clock() >= self._edge.deadline:
                 self._edge_ran(self._edge.run())
             for descriptor, event in ready.items():
                 if descriptor != edge:
                     self._serve(descriptor, event)
-            if self._tell_at is not None and time.monotonic() >= self._tell_at:
+            for descriptor in [each for each, one in self._connections.items() if one.busy]:
+                self._work(descriptor)
+            self._tell_news()
+            if self._tell_at is not None and clock() >= self._tell_at:
                 self._tell()
         self._edge.close()
         self._path.unlink(missing_ok=True)
@@ -100,9 +125,12 @@ class Process:
         now = time.monotonic()
         if now - self._window[0] > WINDOW:
             self._breathe(now)
-            now = time.monotonic()
+        if any(each.busy for each in self._connections.values()):
+            return self._poll.poll(0)
         due = self._edge.deadline if self._tell_at is None else min(self._edge.deadline, self._tell_at)
-        return self._poll.poll(max(0.0, due - now))
+        if self._leaving:
+            due = min(due, clock() + 0.005)
+        return self._poll.poll(max(0.0, due - clock()))
 
     def _breathe(self, now: float) -> None:
         """Whoever used more than the share sleeps until it was no more than that."""
@@ -115,18 +143,36 @@ class Process:
 
     def _edge_ran(self, changed: bool) -> None:
         if changed and self._tell_at is None:
-            self._tell_at = max(time.monotonic(), self._told_at + TELL_EVERY)
+            self._tell_at = max(clock(), self._told_at + TELL_EVERY)
 
     def _tell(self) -> None:
-        self._tell_at, self._told_at = None, time.monotonic()
+        self._tell_at, self._told_at = None, clock()
         if self._agent is not None:
             self._send(self._agent, {"state": self._state()})
+
+    def _tell_news(self) -> None:
+        """Who owns what is told at once; without an agent it is told when there is one."""
+        ownership = self._edge.ownership
+        if self._agent is None or self._connections[self._agent].named is not None:
+            ownership.news.clear()  # an agent that comes hears of all that is owned
+            return
+        if ownership.news:
+            for message in report.news(self._edge):
+                if self._agent is not None:
+                    self._send(self._agent, message)
+        if ownership.wants != self._wants and self._agent is not None:
+            self._wants = set(ownership.wants)
+            self._send(self._agent, {"wants": sorted(text(each) for each in self._wants)})
 
     # Lines
 
     def _serve(self, descriptor: int, event: int) -> None:
         if descriptor == self._alarm.fileno():
-            self._stopping = bool(self._alarm.recv(64))
+            self._alarm.recv(64)
+            if not self._leaving:
+                logs.log("reflex-leaving", owned=len(self._edge.ownership.owned))
+            self._leaving = True
+            self._edge.members.leave(clock())
         elif descriptor == self._listener.fileno():
             self._accept()
         elif descriptor in self._connections:
@@ -148,40 +194,94 @@ class Process:
         self._poll.register(channel.fileno(), select.EPOLLIN)
 
     def _read(self, descriptor: int) -> None:
-        lines = self._connections[descriptor].lines()
-        if lines is None:
-            self._close(descriptor)
-            return
-        for line in lines:
+        connection = self._connections.get(descriptor)
+        if connection is not None and not connection.read():
+            while connection.lines and descriptor in self._connections:
+                self._obey(descriptor, messages.decode(connection.lines.popleft()))
             if descriptor in self._connections:
-                self._obey(descriptor, messages.decode(line))
+                self._close(descriptor)
+
+    def _work(self, descriptor: int) -> None:
+        """One line in, or one out."""
+        connection = self._connections[descriptor]
+        if connection.answers and len(connection.waiting) < messages.LONGEST:
+            message = next(connection.answers[0], None)
+            if message is None:
+                connection.answers.popleft()
+            else:
+                self._send(descriptor, message)
+        elif connection.lines:
+            self._obey(descriptor, messages.decode(connection.lines.popleft()))
 
     def _obey(self, descriptor: int, message: messages.Message) -> None:
-        machine, now = self._edge.machine, time.monotonic()
+        now, ownership = clock(), self._edge.ownership
         if isinstance(message, messages.Problem):
             logs.warn("reflex-message", problem=message.text)
             self._send(descriptor, {"problem": message.text})
         elif isinstance(message, messages.Ask):
-            self._send(descriptor, {"state": self._state(), "asked": True})
-        elif isinstance(message, messages.Duties):
-            if self._agent != descriptor:
-                logs.log("agent-here", duties=len(message.duties), before=len(machine.duties))
-            self._agent = descriptor
-            machine.set_duties(message.duties, now)
+            self._connections[descriptor].answers.append(self._answer())
+        elif isinstance(message, messages.Identity):
+            self._identify(descriptor, message)
+        elif descriptor != self._agent:  # another agent took over, or this one never said who we are
+            self._send(descriptor, {"problem": "say the identity first"})
+        elif isinstance(message, messages.Change):
+            self._change(self._connections[descriptor], message)
+        elif isinstance(message, messages.Full):
+            self._full(descriptor)
+        elif isinstance(message, messages.Probes):
+            ownership.set_probes({address: Question(*one) for address, one in message.probes.items()}, now)
             self._obeyed(message.refused)
-        elif descriptor == self._agent and isinstance(message, messages.Probes):
-            machine.set_probes({address: Question(*one) for address, one in message.probes.items()}, now)
+        elif isinstance(message, messages.Fence):
+            ownership.fence({address: now + each for address, each in message.seconds.items()})
             self._obeyed(message.refused)
-        elif descriptor == self._agent and isinstance(message, messages.Change):
-            machine.change(message.add, message.remove, now)
+        elif isinstance(message, messages.Exclude):
+            self._edge.exclude(excluded(message.patterns))
             self._obeyed(message.refused)
-        else:  # another agent took over, or this one never said what its change is a change of
-            self._send(descriptor, {"problem": "send all duties first"})
+
+    def _identify(self, descriptor: int, message: messages.Identity) -> None:
+        now, members = clock(), self._edge.members
+        if self._agent != descriptor:
+            logs.log("agent-here", node=message.node, before=len(self._edge.ownership.duties))
+            self._agent, self._wants, self._refused = descriptor, set(), ()
+        self._edge.beating.keys.set(message.keys, now)
+        members.identify(message.node, bool(message.keys), now)
+        self._obeyed(message.refused)
+
+    def _change(self, connection: Connection, message: messages.Change) -> None:
+        ownership = self._edge.ownership
+        ownership.remove(message.remove)
+        ownership.add(message.add, clock())
+        if connection.named is not None:
+            connection.named.difference_update(message.remove)
+            connection.named.update(message.add)
+        self._obeyed(message.refused)
+
+    def _full(self, descriptor: int) -> None:
+        """What an agent before this one asked for, and this one does not, goes; then it hears what we own."""
+        connection, ownership = self._connections[descriptor], self._edge.ownership
+        if connection.named is not None:
+            ownership.remove([each for each in ownership.duties if each not in (connection.named or ())])
+            connection.named = None
+        ownership.step(clock())
+        ownership.news.clear()
+        connection.answers.append(self._owned())
+        self._obeyed(())
+
+    def _owned(self) -> Iterator[dict[str, Any]]:
+        ownership, to_wall = self._edge.ownership, time.time() - clock()
+        waiting = iter(tuple(ownership.owned.items()))
+        while part := tuple(islice(waiting, report.CHUNK)):
+            still = [(each, one) for each, one in part if each in ownership.owned]
+            yield {
+                "gained": [
+                    report.gained(each, one.since + to_wall, one.took, one.cause) for each, one in still
+                ]
+            }
 
     def _obeyed(self, refused: tuple[str, ...]) -> None:
-        self._refused = refused[:16]
         if refused:
-            logs.warn("duties-refused", refused=list(self._refused))
+            self._refused = (*self._refused, *refused)[-16:]
+            logs.warn("duties-refused", refused=list(refused[:16]))
         self._edge_ran(changed=True)
 
     def _send(self, descriptor: int, message: dict[str, Any]) -> None:
@@ -204,49 +304,21 @@ class Process:
         self._connections.pop(descriptor).channel.close()
         if self._agent == descriptor:
             self._agent = None
-            logs.warn("agent-gone", duties=len(self._edge.machine.duties))
+            logs.warn("agent-gone", duties=len(self._edge.ownership.duties))
+
+    def _answer(self) -> Iterator[dict[str, Any]]:
+        """All addresses, then the state: what was said before is done first, so an answer proves it."""
+        while True:
+            self._edge_ran(self._edge.run())
+            if not self._edge.ownership.pending:
+                break
+            yield {}
+        yield from report.addresses(self._edge)
+        yield {"state": self._state(), "asked": True}
 
     def _state(self) -> dict[str, Any]:
-        """What is in force: what was said before is done first, so an answer proves it."""
         self._edge_ran(self._edge.run())
-        machine, now = self._edge.machine, time.monotonic()
-        return {
-            "realtime": self._granted,
-            "interfaces": sorted(machine.interfaces),
-            "conflicts": [
-                {
-                    "address": text(conflict.address),
-                    "interface": conflict.interface,
-                    "mac": conflict.mac.hex(":"),
-                    "seen": sighting.times,
-                    "ago": round(now - sighting.last, 3),
-                }
-                for conflict, sighting in machine.conflicts.items()
-            ],
-            "counters": {
-                text(address): {
-                    "requests": count.requests,
-                    "replies": count.replies,
-                    "gratuitous": count.gratuitous,
-                    "interfaces": machine.holding(address),
-                }
-                for address, count in machine.counts.items()
-            },
-            "probes": [
-                {
-                    "address": text(address),
-                    "token": probe.question.token,
-                    "done": probe.done,
-                    "interface": probe.answer[0] if probe.answer else "",
-                    "mac": probe.answer[1].hex(":") if probe.answer else "",
-                    "failed": probe.failed,
-                }
-                for address, probe in machine.probing.probes.items()
-            ],
-            "dropped": {reason.value: count for reason, count in machine.drops.items()},
-            "send_errors": self._edge.send_errors,
-            "problems": [*self._refused, *(f"{what}: {why}" for what, why in self._edge.problems.items())],
-        }
+        return report.state(self._edge, self._granted, self._refused)
 
 
 def _listen(path: Path) -> socket.socket:

@@ -20,6 +20,7 @@ from metalbgp.model.reasons import (
     ConflictingAdvertisements,
     EndpointsTerminate,
     FamilyNotCarried,
+    NoCandidate,
     NodeExcluded,
     NodeNetworkUnavailable,
     NodeNotSelected,
@@ -29,7 +30,6 @@ from metalbgp.model.reasons import (
     NoServingEndpoint,
     NotAnnounced,
     NotInPool,
-    NotOwner,
     OlderConfiguration,
     PeerNotListed,
     PrefixTooShort,
@@ -270,11 +270,10 @@ class NodeView:
     # -------------------------------------------------------------- L2
 
     def _duties(self, vip: VirtualIP, pool: Pool, refused: list[Refused]) -> tuple[Duty, ...]:
-        owner = vip.candidates[0] if vip.candidates else ""
         wanted = False
         interfaces: set[str] | None = set()
         for service, holder in sorted(vip.holders.items()):
-            reason = self._why_not_l2(service, holder, pool, owner)
+            reason = self._why_not_l2(service, holder, pool, vip.candidates)
             covering = [self._l2[name] for name in holder.l2 if name in self._l2_here]
             if reason is None and not covering:
                 names = " and ".join(holder.l2)
@@ -286,7 +285,8 @@ class NodeView:
             interfaces = _interfaces(interfaces, covering)
         if not wanted:
             return ()
-        return (Duty(vip.address, None if interfaces is None else tuple(sorted(interfaces))),)
+        named = None if interfaces is None else tuple(sorted(interfaces))
+        return (Duty(vip.address, named, vip.candidates),)
 
     def _probes(self, vip: VirtualIP) -> tuple[Probe, ...]:
         """The first candidate asks: it is the one that would answer. Endpoints do not matter to that."""
@@ -298,12 +298,14 @@ class NodeView:
         named = None if interfaces is None else tuple(sorted(interfaces))
         return (Probe(vip.address, vip.uid, named),) if covering else ()
 
-    def _why_not_l2(self, service: str, holder: Holder, pool: Pool, owner: str) -> NotAnnounced | None:
+    def _why_not_l2(
+        self, service: str, holder: Holder, pool: Pool, candidates: tuple[str, ...]
+    ) -> NotAnnounced | None:
         if not holder.l2:
             return NoMatchingAdvertisement(kind="L2Advertisement", pool=pool.name)
         reason = self._why_not_here(service, holder)
-        if reason is None and owner != self.node.name:
-            return NotOwner(owner=owner, node=self.node.name)
+        if reason is None and self.node.name not in candidates:
+            return NoCandidate(candidates=candidates, node=self.node.name)
         return reason
 
 

@@ -83,6 +83,11 @@ class Table:
     def duties(self) -> tuple[Duty, ...]:
         return tuple(self._duties[address] for address in sorted(self._duties))
 
+    def interfaces(self, address: str) -> tuple[str, ...] | None:
+        """Of the duty for the address; None: every fit one, or there is no duty."""
+        duty = self._duties.get(address)
+        return duty.interfaces if duty is not None else None
+
     def probes(self) -> tuple[Probe, ...]:
         return tuple(self._probes[address] for address in sorted(self._probes))
 

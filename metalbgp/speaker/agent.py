@@ -69,7 +69,7 @@ async def run(options: argparse.Namespace) -> None:
     def report() -> NodeReport:
         return agent.record.report(
             agent.announcer,
-            str((agent.reflex.state or {}).get("realtime", "")),
+            agent.reflex,
             time.monotonic(),
             pod=options.pod_name,
             version=version(),
@@ -119,9 +119,10 @@ def intents(agent: Agent) -> Mapping[Intent, Detail]:
     for route, why in agent.announcer.table.routes():
         for service in why.services:
             found.setdefault(("bgp", service), set()).add(route.peer)
-    for duty in agent.announcer.table.duties():
-        for service in services_of(agent.announcer, duty.address):
-            found.setdefault(("layer2", service), set()).update(duty.interfaces or ())
+    for address in agent.reflex.owned:
+        for service in services_of(agent.announcer, address):
+            interfaces = agent.announcer.table.interfaces(address)
+            found.setdefault(("layer2", service), set()).update(interfaces or ())
     return {intent: tuple(sorted(detail)) for intent, detail in found.items()}
 
 

@@ -42,6 +42,7 @@ class Announcer:
         self.configuration: Configuration | None = None
         self.node: Node | None = None
         self.passwords: Mapping[str, str] = {}
+        self.heartbeat_key = b""  # of L2; only carried along, to the reflex and into the snapshot
         self.vips: dict[str, VirtualIP] = {}
         self.neighbors: tuple[Neighbor, ...] = ()
         self.refused_peers: tuple[RefusedPeer, ...] = ()

@@ -27,10 +27,10 @@ from metalbgp.cluster.reflector import Changed, Reflector, Removed
 from metalbgp.cluster.resources import NODES, SECRETS, SPEAKER_CONFIGURATIONS, VIRTUAL_IPS
 from metalbgp.cluster.trouble import tell_trouble
 from metalbgp.config import compiled, virtualip
-from metalbgp.model.names import INSTALLATION, SPEAKER_SECRET
+from metalbgp.model.names import HEARTBEAT_KEY, INSTALLATION, SPEAKER_SECRET
 from metalbgp.model.report import ProbeReport
 from metalbgp.model.virtualips import WATCHED_PHASES, VirtualIP
-from metalbgp.reflex.client import ReflexClient
+from metalbgp.reflex.client import May, ReflexClient
 from metalbgp.speaker.announcer import Announcer, Changes
 from metalbgp.speaker.link import ParentLink
 from metalbgp.speaker.metrics import SpeakerMetrics
@@ -56,7 +56,10 @@ class Agent:
         self.metrics = SpeakerMetrics(self.snapshot_for_metrics)
         self.link = ParentLink(options.run_dir / "parent.sock", self._on_parent)
         self.reflex = ReflexClient(
-            options.run_dir / "reflex.sock", on_conflict=self._on_conflict, on_state=self._on_reflex
+            options.run_dir / "reflex.sock",
+            on_conflict=self._on_conflict,
+            on_state=self._on_reflex,
+            on_owned=self._on_owned,
         )
         self.changed = asyncio.Event()  # statuses are due
         self.urgent = asyncio.Event()  # ... and somebody waits for them
@@ -96,7 +99,7 @@ class Agent:
                 Reflector(
                     client,
                     SECRETS,
-                    passwords,
+                    secret,
                     namespace=options.namespace,
                     field_selector=f"metadata.name={SPEAKER_SECRET}",
                 ),
@@ -155,9 +158,14 @@ class Agent:
     def _on_secret(self, event: Any) -> None:
         match event:
             case Changed(new=found):
-                self._tell(self.announcer.set_passwords(found))
+                if found.heartbeat_key != self.announcer.heartbeat_key:
+                    logs.log("heartbeat-key", known=bool(found.heartbeat_key))
+                    self.announcer.heartbeat_key = found.heartbeat_key
+                    self._duties_due.set()
+                    self._snapshots.due()
+                self._tell(self.announcer.set_passwords(found.passwords))
             case Removed():
-                logs.warn("secret-deleted", keeps="the last passwords")
+                logs.warn("secret-deleted", keeps="the last passwords and the last heartbeat key")
             case _:
                 tell_trouble(event, self.metrics.update_errors)
 
@@ -200,12 +208,23 @@ class Agent:
         while True:
             await self._duties_due.wait()
             self._duties_due.clear()
+            if not self.speaking:
+                continue
+            key = self.announcer.heartbeat_key
+            await self.reflex.set_identity(self._options.node, [key] if key else [])
             await self.reflex.set_duties(
-                {duty.address: duty.interfaces for duty in self.announcer.table.duties()}
+                {
+                    duty.address: May(duty.interfaces, duty.candidates, duty.revertive, duty.fenced)
+                    for duty in self.announcer.table.duties()
+                }
             )
             await self.reflex.set_probes(
                 {one.address: (one.interfaces, one.uid) for one in self.announcer.table.probes()}
             )
+
+    def _on_owned(self) -> None:
+        """This node came to answer for addresses, or does so no more."""
+        self.changed.set()
 
     def _on_parent(self, message: dict[str, Any]) -> None:
         """The journal first, then what changes in it."""
@@ -317,14 +336,21 @@ class Agent:
             await self.reflex.ask()
 
     def snapshot_for_metrics(self) -> Any:
-        return self.record.snapshot(self.announcer, self.reflex.state, self.view_age)
+        return self.record.snapshot(self.announcer, self.reflex, self.view_age)
 
 
-def passwords(raw: Raw) -> dict[str, str]:
-    """Passwords by peer name, base64, from the Secret that the controller fills (keys `peer.NAME`)."""
+class SpeakerSecret(Struct, frozen=True):
+    """What the controller gives to speakers alone."""
+
+    passwords: dict[str, str]  # base64, by peer name; keys `peer.NAME`
+    heartbeat_key: bytes = b""
+
+
+def secret(raw: Raw) -> SpeakerSecret:
     found = decode.secret(raw)
-    return {
+    words = {
         key.removeprefix("peer."): base64.b64encode(word).decode()
         for key, word in found.data.items()
         if key.startswith("peer.")
     }
+    return SpeakerSecret(words, found.data.get(HEARTBEAT_KEY, b""))

@@ -8,7 +8,7 @@ Elsewhere: the states' meaning is bgp/journal.py; when a report is written is st
 from collections import Counter
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Protocol
 
 import msgspec
 from msgspec import Struct
@@ -25,6 +25,17 @@ PROBLEMS = 10
 PROBLEM_AGE = 600.0  # seconds a problem is shown after it was last heard of: nobody tells us that it is over
 CONFIRMED = "confirmed"
 GONE = "withdrawn"
+
+
+class Layer2(Protocol):
+    """What the reflex says (reflex/client.py)."""
+
+    @property
+    def state(self) -> Mapping[str, Any] | None: ...
+    @property
+    def owned(self) -> Mapping[str, Any]: ...
+    @property
+    def counters(self) -> Mapping[str, Mapping[str, Any]]: ...
 
 
 class Row(Struct):
@@ -143,14 +154,18 @@ class Record:
             learned=heard.get("address", "") if neighbor.unnumbered else "",
         )
 
-    def report(self, announcer: Announcer, realtime: str, moment: float, **about: Any) -> NodeReport:
+    def report(self, announcer: Announcer, l2: Layer2, moment: float, **about: Any) -> NodeReport:
         """The NodeState's status. `moment`: monotonic; `about`: pod, version, updated, ready."""
         sessions = self.session_reports(announcer)
-        duties = announcer.table.duties()
+        owned = sorted(l2.owned)
+        itself = (l2.state or {}).get("self", {})
         return NodeReport(
             node=self._node,
             configuration=announcer.configuration.sequence if announcer.configuration else 0,
-            realtime=realtime,
+            realtime=str((l2.state or {}).get("realtime", "")),
+            layer2=str(itself.get("state", "")),
+            layer2_why=str(itself.get("why", "")),
+            candidate_for=len(announcer.table.duties()),
             addresses=len(announcer.vips),
             routes_wanted=sum(session.routes_wanted for session in sessions),
             routes_confirmed=sum(session.routes_confirmed for session in sessions),
@@ -158,14 +173,14 @@ class Record:
             unconfirmed=self._unconfirmed(announcer),
             duties=tuple(
                 DutyReport(
-                    address=duty.address,
-                    services=services_of(announcer, duty.address),
-                    interfaces=duty.interfaces or (),
+                    address=address,
+                    services=services_of(announcer, address),
+                    interfaces=announcer.table.interfaces(address) or (),
                 )
-                for duty in duties[:SHOWN]
+                for address in owned[:SHOWN]
             ),
-            duties_total=len(duties),
-            problems=self.problems(moment),
+            duties_total=len(owned),
+            problems=(*self.problems(moment), *l2_problems(l2))[:PROBLEMS],
             **about,
         )
 
@@ -190,7 +205,7 @@ class Record:
                 break
         return tuple(found)
 
-    def snapshot(self, announcer: Announcer, reflex: Mapping[str, Any] | None, view_age: float) -> Snapshot:
+    def snapshot(self, announcer: Announcer, l2: Layer2, view_age: float) -> Snapshot:
         """What the metrics show now."""
         announced = {
             (service, "bgp", address)
@@ -198,11 +213,10 @@ class Record:
             for service in why.services
             for address in why.addresses
         } | {
-            (service, "layer2", duty.address)
-            for duty in announcer.table.duties()
-            for service in services_of(announcer, duty.address)
+            (service, "layer2", address)
+            for address in l2.owned
+            for service in services_of(announcer, address)
         }
-        counters = (reflex or {}).get("counters", {})
         return Snapshot(
             node=self._node,
             announced=tuple(sorted(announced)),
@@ -214,9 +228,10 @@ class Record:
                     replies=count.get("replies", 0),
                     gratuitous=count.get("gratuitous", 0),
                 )
-                for address, count in counters.items()
+                for address, count in l2.counters.items()
+                if count.get("here")
             },
-            realtime=is_realtime(reflex),
+            realtime=is_realtime(l2.state),
             view_age=view_age,
         )
 
@@ -234,6 +249,10 @@ def attributes(wanted: Mapping[str, Any] | None) -> Attributes | None:
 def services_of(announcer: Announcer, address: str) -> tuple[str, ...]:
     vip = announcer.vips.get(address)
     return tuple(sorted(key for key, holder in vip.holders.items() if holder.l2)) if vip else ()
+
+
+def l2_problems(l2: Layer2) -> tuple[str, ...]:
+    return tuple(f"layer 2: {text}" for text in (l2.state or {}).get("problems", ()))
 
 
 def refused_report(refused: RefusedPeer) -> SessionReport:

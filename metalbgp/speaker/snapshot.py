@@ -25,6 +25,7 @@ class _File(Struct):
     time: float  # when it was written, seconds since 1970
     node: Node | None
     passwords: dict[str, str]
+    heartbeat_key: bytes
     configuration: msgspec.Raw
     vips: list[msgspec.Raw]
 
@@ -55,6 +56,7 @@ class Snapshots:
             time=time.time(),
             node=announcer.node,
             passwords=dict(announcer.passwords),
+            heartbeat_key=announcer.heartbeat_key,
             configuration=msgspec.Raw(msgspec.json.encode(compiled.encode(announcer.configuration, ""))),
             vips=[msgspec.Raw(msgspec.json.encode(virtualip.encode(vip))) for vip in announcer.vips.values()],
         )
@@ -78,6 +80,7 @@ class Snapshots:
         if content.node is None:
             return False
         self.age = max(0.0, time.time() - content.time)
+        announcer.heartbeat_key = announcer.heartbeat_key or content.heartbeat_key
         if not announcer.passwords:
             announcer.set_passwords(content.passwords)
         for vip in claims if vips else ():

@@ -243,10 +243,17 @@ class Stage(SmallController):
                 yield " ".join([f"{name} → {route.peer}", route.prefix, *_attributes(route.attributes)])
 
     def answers(self) -> Iterator[str]:
+        """While all nodes live: the first that is ready to. The others stand by."""
+        ready: dict[str, list[str]] = {}
+        duties = {}
         for name, plan in self.plans():
             for duty in plan.duties:
-                on = f" on {', '.join(duty.interfaces)}" if duty.interfaces else ""
-                yield f"{name} answers for {duty.address}{on}"
+                ready.setdefault(duty.address, []).append(name)
+                duties[duty.address] = duty
+        for address, duty in sorted(duties.items()):
+            on = f" on {', '.join(duty.interfaces)}" if duty.interfaces else ""
+            first, *others = [name for name in duty.candidates if name in ready[address]]
+            yield f"{first} answers for {address}{on}{', then ' if others else ''}{', '.join(others)}"
 
     def plans(self) -> Iterator[tuple[str, Any]]:
         """What each node with a speaker does."""

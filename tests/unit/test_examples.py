@@ -23,6 +23,7 @@ from metalbgp.config.compile import Compiled, compile
 from metalbgp.config.documents import documents as read
 from metalbgp.model.allocation import Allocation
 from metalbgp.model.configuration import Configuration
+from metalbgp.model.routes import Duty
 from metalbgp.model.services import Endpoints, Node
 from metalbgp.model.virtualips import VirtualIP
 from metalbgp.plan.plan import plan, virtual_ip
@@ -111,11 +112,13 @@ def test_over_bgp_every_node_announces_one_route_to_the_router() -> None:
     assert not any(one.duties for one in plans)
 
 
-def test_over_l2_exactly_one_node_answers_and_nothing_is_announced() -> None:
+def test_over_l2_every_node_may_answer_in_one_order_and_nothing_is_announced() -> None:
     configuration = compiled("pool.yaml", "l2.yaml").configuration
     (vip,) = virtual_ips(configuration)
     plans = [select(vip, configuration, node) for node in NODES.values()]
-    assert [duty.address for one in plans for duty in one.duties] == ["10.252.252.100"]
+    duties = {duty for one in plans for duty in one.duties}
+    assert duties == {Duty("10.252.252.100", None, vip.candidates)}
+    assert sorted(vip.candidates) == sorted(NODES)
     assert not any(one.routes for one in plans)
 
 

@@ -3,6 +3,7 @@
 Frames are written by hand here, not by metalbgp.l2.wire: a mistake there must not judge itself.
 """
 
+import base64
 import ctypes
 import json
 import os
@@ -23,6 +24,7 @@ PREFIX = f"mbl2-{os.getpid()}"
 NODE, NEIGHBOUR = f"{PREFIX}-node", f"{PREFIX}-peer"
 NODE_MAC = {"eth0": "02:00:00:00:00:10", "eth1": "02:00:00:00:00:11", "veth9": "02:00:00:00:00:19"}
 PEER_MAC = {"p0": "02:00:00:00:00:20", "p1": "02:00:00:00:00:21", "p9": "02:00:00:00:00:29"}
+IDENTITY = {"node": "node", "keys": [base64.b64encode(b"k" * 32).decode()]}
 BROADCAST = "ff:ff:ff:ff:ff:ff"
 _CLONE_NEWNET = 0x40000000
 
@@ -91,6 +93,7 @@ class Reflex:
     def __init__(self, directory: Path, capabilities: str = "-all,+net_raw,+sys_nice") -> None:
         self.path = directory / "reflex.sock"
         self._readers: dict[socket.socket, BinaryIO] = {}
+        self._told: dict[socket.socket, set[str]] = {}  # addresses that an agent's connection named
         self._log = directory / "reflex.log"
         environment = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), "METALBGP_RUN": str(directory)}
         command = inside(
@@ -133,13 +136,24 @@ class Reflex:
         if to not in self._readers:  # one for its life: it may hold half of the next line
             self._readers[to] = to.makefile("rb")
         to.sendall(json.dumps(message).encode() + b'\n{"ask":"state"}\n')
+        addresses: dict[str, Any] = {}
         while True:
             answer = json.loads(self._readers[to].readline())
+            addresses |= answer.get("addresses", {})
             if "asked" in answer:
-                return dict(answer["state"])
+                return {**answer["state"], "counters": addresses}
 
     def duties(self, *entries: list[Any]) -> dict[str, Any]:
-        return self.say({"duties": list(entries)}, self.agent)
+        """The full set of addresses for which this node is the only candidate; told by an agent."""
+        wanted = {entry[0]: [entry[0], entry[1] if len(entry) > 1 else None, ["node"]] for entry in entries}
+        if self.agent not in self._told:
+            self.say({"identity": IDENTITY}, self.agent)
+        gone = self._told.get(self.agent, set()) - wanted.keys()
+        self._told[self.agent] = set(wanted)
+        self.say({"remove": sorted(gone), "add": list(wanted.values())}, self.agent)
+        self.say({"full": True}, self.agent)
+        self.wait_for(lambda: self.state()["self"]["state"] in ("active", "no-duties"))
+        return self.state()
 
     def state(self) -> dict[str, Any]:
         return self.say({"ask": "state"})

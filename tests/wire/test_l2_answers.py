@@ -18,6 +18,7 @@ from pathlib import Path
 import pytest
 from l2_segment import (
     BROADCAST,
+    IDENTITY,
     NEIGHBOUR,
     NODE,
     NODE_MAC,
@@ -173,7 +174,8 @@ def test_an_agent_that_returns_with_the_same_duties_is_not_heard(reflex: Reflex,
         near.until(is_gratuitous(OWNED), limit=2)
     assert not [frame for frame in near.frames(1.0) if is_gratuitous(OWNED)(frame)]
     with reflex.connect() as successor:
-        reflex.say({"duties": [[OWNED, None]]}, successor)
+        for message in ({"identity": IDENTITY}, {"add": [[OWNED, None, ["node"]]]}, {"full": True}):
+            reflex.say(message, successor)
         assert not [frame for frame in near.frames(0.5) if is_gratuitous(OWNED)(frame)]
         assert not reflex.state()["counters"].keys() - {OWNED}
 
@@ -300,7 +302,7 @@ def test_killing_the_agent_leaves_its_answers(reflex: Reflex, near: Station, tmp
         text=True,
     )
     assert agent.stdout is not None
-    assert json.loads(agent.stdout.readline())["counters"][OWNED]["interfaces"] == ["eth0", "eth1"]
+    assert json.loads(agent.stdout.readline())[OWNED]["interfaces"] == ["eth0", "eth1"]
     agent.send_signal(signal.SIGKILL)
     agent.wait()
     reflex.wait_for(lambda: "agent-gone" in reflex.log())
@@ -311,14 +313,16 @@ def test_killing_the_agent_leaves_its_answers(reflex: Reflex, near: Station, tmp
 
 AGENT = """
 import asyncio, json, sys
-from metalbgp.reflex.client import ReflexClient
+from metalbgp.reflex.client import May, ReflexClient
 
 async def main():
     client = ReflexClient(sys.argv[1])
-    await client.set_duties({sys.argv[2]: None})
-    while not client.state or sys.argv[2] not in client.state["counters"]:
+    await client.set_identity("node", [b"k" * 32])
+    await client.set_duties({sys.argv[2]: May(None, ("node",))})
+    while sys.argv[2] not in client.owned:
         await asyncio.sleep(0.01)
-    print(json.dumps(await client.ask()), flush=True)
+    await client.ask()
+    print(json.dumps(client.counters), flush=True)
     await asyncio.Event().wait()
 
 asyncio.run(main())
@@ -423,10 +427,10 @@ def test_rubbish_from_the_agent_costs_nobody_an_answer(reflex: Reflex, near: Sta
     assert sorted(reflex.state()["counters"]) == [OWNED]
     assert len(reflex.state()["problems"]) == 3
     with reflex.connect() as stranger:
-        stranger.sendall(b"\xff{\n[]\n" + b'{"add": [["192.0.2.7", null]]}\n')
+        stranger.sendall(b"\xff{\n[]\n" + b'{"add": [["192.0.2.7", null, ["node"]]]}\n')
         reader = stranger.makefile("rb")
         problems = [json.loads(reader.readline())["problem"] for _ in range(3)]
-        assert problems == ["not JSON", "not an object", "send all duties first"]
+        assert problems == ["not JSON", "not an object", "say the identity first"]
     with reflex.connect() as endless, pytest.raises((BrokenPipeError, ConnectionResetError)):
         while True:
             endless.sendall(b"x" * (1 << 16))

@@ -315,6 +315,33 @@ async def test_the_passwords_secret_is_kept_as_it_shall_be() -> None:
         await until(lambda: it.password("tor") == "two")
 
 
+async def test_the_heartbeat_key_is_made_once_and_again_when_it_is_taken_away() -> None:
+    api = FakeClient()
+
+    def key() -> bytes:
+        data = api.objects.get((SECRETS.plural, NS, "metalbgp-speaker"), {}).get("data", {})
+        return base64.b64decode(data.get("heartbeat.key", ""))
+
+    async with bench(api) as it:
+        await it.one.begin()
+        first = key()
+        assert len(first) == 32
+        give_secret(api, "tor-password", "one")
+        give_peer(api, "tor", passwordSecret={"name": "tor-password"})
+        await until(lambda: it.password("tor") == "one")
+        assert key() == first
+    async with bench(api) as it:  # another leader
+        await it.one.begin()
+        assert key() == first
+        api.take(SECRETS, "metalbgp-speaker", NS)
+        await until(lambda: len(key()) == 32)
+        second = key()
+        assert second != first
+        api.put(SECRETS, "metalbgp-speaker", {"type": "Opaque", "data": {"heartbeat.key": "eA=="}}, NS)
+        await until(lambda: len(key()) == 32)
+        assert key() not in (first, second)
+
+
 async def test_a_session_keeps_its_password_while_the_secret_behind_it_is_away() -> None:
     api = FakeClient()
     give_secret(api, "tor-password", "one")

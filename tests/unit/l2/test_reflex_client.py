@@ -1,6 +1,7 @@
 """The agent's side: full state on connecting, differences after, and again by itself after a break."""
 
 import asyncio
+import base64
 import json
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -8,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from metalbgp.reflex.client import ReflexClient
+from metalbgp.reflex.client import May, Owned, ReflexClient
 
 CONFLICT = {"address": "192.0.2.1", "interface": "eth0", "mac": "02:00:00:00:00:66", "seen": 1, "ago": 0.0}
 
@@ -34,7 +35,7 @@ class Server:
         return await asyncio.wait_for(self.lines.get(), 5)
 
     def tell(self, conflicts: list[dict[str, Any]], **more: object) -> None:
-        state = {"realtime": "fifo", "interfaces": [], "conflicts": conflicts, "counters": {}}
+        state = {"realtime": "fifo", "interfaces": [], "conflicts": conflicts}
         self.writers[-1].write(json.dumps({"state": state} | more).encode() + b"\n")
 
     async def stop(self) -> None:
@@ -53,14 +54,44 @@ async def server(tmp_path: Path) -> AsyncIterator[Server]:
     await server.stop()
 
 
+KEY = b"k" * 32
+HERE = {"identity": {"node": "n1", "keys": [base64.b64encode(KEY).decode()]}}
+
+
+def may(*interfaces: str) -> May:
+    return May(interfaces or None, ("n1", "n2"))
+
+
+async def told(client: ReflexClient, duties: dict[str, May]) -> None:
+    await client.set_identity("n1", [KEY])
+    await client.set_duties(duties)
+
+
 async def test_first_everything_then_only_differences(server: Server) -> None:
     client = ReflexClient(server.path)
-    await client.set_duties({"192.0.2.1": None, "192.0.2.2": ["eth1", "eth0"]})
-    assert await server.next() == {"duties": [["192.0.2.1", None], ["192.0.2.2", ["eth0", "eth1"]]]}
-    await client.set_duties({"192.0.2.1": None, "192.0.2.2": ["eth0", "eth1"]})
-    await client.set_duties({"192.0.2.1": ["eth0"], "192.0.2.3": None})
-    change = await server.next()
-    assert change == {"add": [["192.0.2.1", ["eth0"]], ["192.0.2.3", None]], "remove": ["192.0.2.2"]}
+    await told(client, {"192.0.2.1": may(), "192.0.2.2": May(("eth0",), ("n2", "n1"), revertive=False)})
+    assert await server.next() == HERE
+    second = ["192.0.2.2", ["eth0"], ["n2", "n1"], {"revertive": False}]
+    assert await server.next() == {"add": [["192.0.2.1", None, ["n1", "n2"]], second]}
+    assert await server.next() == {"full": True}
+    await client.set_duties({"192.0.2.1": may(), "192.0.2.2": May(("eth0",), ("n2", "n1"), revertive=False)})
+    await client.set_duties({"192.0.2.1": may("eth0"), "192.0.2.3": may()})
+    assert await server.next() == {"remove": ["192.0.2.2"]}
+    third = ["192.0.2.3", None, ["n1", "n2"]]
+    assert await server.next() == {"add": [["192.0.2.1", ["eth0"], ["n1", "n2"]], third]}
+    await client.set_identity("n1", [])
+    assert await server.next() == {"identity": {"node": "n1", "keys": []}}
+    await client.close()
+
+
+async def test_very_many_duties_travel_in_lines_that_hold_nobody_up(server: Server) -> None:
+    client = ReflexClient(server.path)
+    many = {f"10.0.{number // 250}.{number % 250 + 1}": may() for number in range(1200)}
+    await told(client, many)
+    assert await server.next() == HERE
+    sizes = [len((await server.next())["add"]) for _ in range(3)]
+    assert sizes == [500, 500, 200]
+    assert await server.next() == {"full": True}
     await client.close()
 
 
@@ -68,28 +99,56 @@ async def test_no_duties_are_said_before_the_agent_knows_them(server: Server) ->
     client = ReflexClient(server.path)
     client.start()
     assert await server.next() == {"ask": "state"}
+    await client.set_identity("n1", [KEY])
     await client.set_duties({})
-    assert await server.next() == {"duties": []}
+    assert await server.next() == HERE
+    assert await server.next() == {"full": True}
     await client.close()
 
 
 async def test_a_reflex_that_returns_gets_everything_again(server: Server) -> None:
     client = ReflexClient(server.path)
-    await client.set_duties({"192.0.2.1": None})
-    await server.next()
+    await told(client, {"192.0.2.1": may()})
+    for _ in range(3):
+        await server.next()
     await server.stop()
-    await client.set_duties({"192.0.2.2": None})
+    await client.set_duties({"192.0.2.2": may()})
     await server.start()
-    assert await server.next() == {"duties": [["192.0.2.2", None]]}
+    assert await server.next() == HERE
+    assert await server.next() == {"add": [["192.0.2.2", None, ["n1", "n2"]]]}
     await client.close()
+
+
+async def test_what_this_node_owns_is_kept_up_and_forgotten_with_the_connection(server: Server) -> None:
+    heard = asyncio.Event()
+    client = ReflexClient(server.path, on_owned=heard.set)
+    await told(client, {"192.0.2.1": may(), "192.0.2.2": may()})
+    for _ in range(3):
+        await server.next()
+
+    async def say(message: dict[str, Any]) -> dict[str, Owned]:
+        heard.clear()
+        server.writers[-1].write(json.dumps(message).encode() + b"\n")
+        await asyncio.wait_for(heard.wait(), 5)
+        return dict(client.owned)
+
+    first, second = ["192.0.2.1", 7.0, 0.25, "n2 is silent"], ["192.0.2.2", 8.0, None, ""]
+    assert await say({"gained": [first, second]}) == {
+        "192.0.2.1": Owned(7.0, 0.25, "n2 is silent"),
+        "192.0.2.2": Owned(8.0, None, ""),
+    }
+    assert (await say({"lost": [["192.0.2.1", "n2 is back"]]})).keys() == {"192.0.2.2"}
+    await client.close()
+    assert not client.owned
 
 
 async def test_each_conflict_is_told_once(server: Server) -> None:
     conflicts: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
     states: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
     client = ReflexClient(server.path, on_conflict=conflicts.put_nowait, on_state=states.put_nowait)
-    await client.set_duties({"192.0.2.1": None})
-    await server.next()
+    await told(client, {"192.0.2.1": may()})
+    for _ in range(3):
+        await server.next()
     for seen in (1, 2):
         server.tell([CONFLICT | {"seen": seen}])
         await asyncio.wait_for(states.get(), 5)
@@ -104,8 +163,9 @@ async def test_asking_waits_for_the_answer_and_says_when_there_is_none(server: S
     client = ReflexClient(server.path)
     with pytest.raises(ConnectionError):
         await client.ask()
-    await client.set_duties({})
-    await server.next()
+    await told(client, {})
+    for _ in range(2):
+        await server.next()
     asking = asyncio.create_task(client.ask())
     assert await server.next() == {"ask": "state"}
     server.tell([CONFLICT])

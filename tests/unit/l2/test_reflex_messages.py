@@ -1,5 +1,6 @@
 """The agent's lines: what is understood, what is refused, and that nothing raises."""
 
+import base64
 import json
 import socket
 import subprocess
@@ -9,23 +10,53 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from metalbgp.reflex.messages import Ask, Change, Duties, Problem, decode, encode
+from metalbgp.l2.standing import Duty
+from metalbgp.reflex.messages import (
+    Ask,
+    Change,
+    Exclude,
+    Fence,
+    Full,
+    Identity,
+    Problem,
+    decode,
+    encode,
+)
 
 VIP = socket.inet_aton("192.0.2.1")
 VIP6 = socket.inet_pton(socket.AF_INET6, "2001:db8::1")
 
 
-def test_duties_are_addresses_with_their_interfaces() -> None:
-    line = encode({"duties": [["192.0.2.1", None], ["2001:db8::1", ["eth0", "eth1"]]]})
-    assert decode(line) == Duties({VIP: None, VIP6: frozenset({"eth0", "eth1"})})
-
-
-def test_a_change_adds_and_removes() -> None:
-    assert decode(b'{"add": [["192.0.2.1", null]], "remove": ["2001:db8::1"]}') == Change(
-        {VIP: None}, (VIP6,)
+def test_duties_are_addresses_with_interfaces_and_candidates() -> None:
+    first = ["192.0.2.1", None, ["n1", "n2"]]
+    second = ["2001:db8::1", ["eth0", "eth1"], ["n2"], {"revertive": False, "fenced": True}]
+    assert decode(encode({"add": [first, second], "remove": ["192.0.2.9"]})) == Change(
+        {
+            VIP: Duty(None, ("n1", "n2")),
+            VIP6: Duty(frozenset({"eth0", "eth1"}), ("n2",), revertive=False, fenced=True),
+        },
+        (socket.inet_aton("192.0.2.9"),),
     )
     assert decode(b'{"remove": []}') == Change({}, ())
+    assert decode(b'{"full": true}') == Full()
     assert decode(b'{"ask": "state"}') == Ask()
+
+
+def test_a_key_that_is_no_key_is_left_out_and_never_shown() -> None:
+    good, bad = base64.b64encode(b"k" * 32).decode(), base64.b64encode(b"secret").decode()
+    found = decode(encode({"identity": {"node": "n1", "keys": [bad, good, 7]}}))
+    assert isinstance(found, Identity)
+    assert (found.node, found.keys, len(found.refused)) == ("n1", (b"k" * 32,), 2)
+    assert not any(bad in one for one in found.refused)
+
+
+def test_fences_and_patterns_are_read_one_by_one() -> None:
+    assert decode(b'{"fence": [["192.0.2.1", 7.5], ["x", 1], 3]}') == Fence(
+        {VIP: 7.5}, ("not a unicast address: 'x'", "not a fence: 3")
+    )
+    found = decode(b'{"exclude": ["^veth", "(", 7]}')
+    assert isinstance(found, Exclude)
+    assert (found.patterns, len(found.refused)) == (("^veth",), 2)
 
 
 @pytest.mark.parametrize(
@@ -44,9 +75,9 @@ def test_a_change_adds_and_removes() -> None:
     ],
 )
 def test_only_unicast_addresses_are_taken_and_one_wrong_costs_nothing(wrong: object) -> None:
-    message = decode(encode({"duties": [[wrong, None], ["192.0.2.1", None]]}))
-    assert isinstance(message, Duties)
-    assert message.duties == {VIP: None}
+    message = decode(encode({"add": [[wrong, None, ["n1"]], ["192.0.2.1", None, ["n1"]]]}))
+    assert isinstance(message, Change)
+    assert message.add == {VIP: Duty(None, ("n1",))}
     assert len(message.refused) == 1
 
 
@@ -64,7 +95,12 @@ json_values = st.recursive(
 )
 
 
-@given(st.dictionaries(st.sampled_from(["duties", "add", "remove", "ask", "x"]), json_values))
+@given(
+    st.dictionaries(
+        st.sampled_from(["identity", "add", "remove", "full", "probes", "fence", "exclude", "ask", "x"]),
+        json_values,
+    )
+)
 def test_no_object_raises(message: dict[str, object]) -> None:
     decode(json.dumps(message).encode())
 

@@ -187,14 +187,16 @@ class TestL2:
     def on(self, where: Node, made: Configuration | None = None, **fields: Any) -> NodePlan:
         return select(vip(**{"candidates": ("n1", "n2")} | fields), made or self.made, where)
 
-    def test_the_first_candidate_answers_and_the_others_know_who_does(self) -> None:
-        assert self.on(N1).duties == (Duty(address=ADDRESS),)
-        plan = self.on(node("n2"))
+    def test_every_candidate_has_the_duty_and_the_others_know_who_has(self) -> None:
+        duty = Duty(address=ADDRESS, candidates=("n1", "n2"))
+        assert self.on(N1).duties == self.on(node("n2")).duties == (duty,)
+        plan = self.on(node("n3"))
         assert plan.duties == ()
-        assert refused(plan, "layer2") == {"": reasons.NotOwner(owner="n1", node="n2")}
+        assert refused(plan, "layer2") == {"": reasons.NoCandidate(candidates=("n1", "n2"), node="n3")}
 
     def test_without_a_candidate_nobody_answers(self) -> None:
-        assert refused(self.on(N1, candidates=()), "layer2")[""] == reasons.NotOwner(owner="", node="n1")
+        why = refused(self.on(N1, candidates=()), "layer2")[""]
+        assert why == reasons.NoCandidate(candidates=(), node="n1")
 
     def test_an_owner_that_was_excluded_meanwhile_says_no_for_itself(self) -> None:
         assert self.on(node("n1", network_unavailable=True)).duties == ()
@@ -215,5 +217,5 @@ class TestL2:
         def duty(*names: str) -> tuple[Duty, ...]:
             return self.on(N1, made, holders={"web/nginx": holder(l2=names)}).duties
 
-        assert duty("a", "b", "far") == (Duty(ADDRESS, ("eth0", "eth1", "eth2")),)
-        assert duty("a", "c") == (Duty(ADDRESS, None),)
+        assert duty("a", "b", "far") == (Duty(ADDRESS, ("eth0", "eth1", "eth2"), ("n1", "n2")),)
+        assert duty("a", "c") == (Duty(ADDRESS, None, ("n1", "n2")),)

@@ -1,5 +1,6 @@
 """What became of the wishes, from the parent's messages."""
 
+from types import SimpleNamespace
 from typing import Any
 
 import msgspec
@@ -35,7 +36,8 @@ def journal(*routes: list[Any], pid: int = 7, sessions: tuple[dict[str, Any], ..
 
 
 def report(record: Record, now: float = 0.0, made: Announcer | None = None) -> Any:
-    return record.report(made or announcer(), "", now, pod="p", version="1", updated="", ready=True)
+    l2: Any = SimpleNamespace(state=None, owned={}, counters={})
+    return record.report(made or announcer(), l2, now, pod="p", version="1", updated="", ready=True)
 
 
 def test_the_journal_replaces_all_that_was_known() -> None:

@@ -1,7 +1,8 @@
-"""Passwords of BGP sessions: from the Secrets that users wrote into the one Secret that speakers may read.
+"""The one Secret that speakers may read: passwords of BGP sessions, and the key of L2 heartbeats.
 
 In:  BGPPeers as users wrote them, basic-auth Secrets and our own Secret (both watched), the peers in force.
-Out: the Secret metalbgp-speaker, written when it differs, whoever made it differ.
+Out: the Secret metalbgp-speaker, written when it differs, whoever made it differ. The key is made once: to
+     have another one, delete the Secret or that entry of it.
 Elsewhere: when it is written is configure.py (before the configuration that needs it).
 
 A session in force keeps its last password while the Secret behind it is away: without it the session would
@@ -9,8 +10,9 @@ end, and an object that is wrong takes nothing away (contracts.md, last good).
 """
 
 import base64
+import secrets
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from typing import Any, Final
 
 from metalbgp import logs
 from metalbgp.cluster import decode
@@ -20,13 +22,22 @@ from metalbgp.cluster.reflector import Changed, Reflector, Removed
 from metalbgp.cluster.resources import SECRETS
 from metalbgp.config import objects
 from metalbgp.model.configuration import Peer
-from metalbgp.model.names import SPEAKER_SECRET
+from metalbgp.model.names import HEARTBEAT_KEY, SPEAKER_SECRET
+
+KEY_SIZE: Final = 32  # bytes, as l2/heartbeat.py wants it
 
 
-class Passwords:
-    def __init__(self, client: Client, fenced: Client, namespace: str, due: Callable[[], None]) -> None:
+class SpeakerSecret:
+    def __init__(
+        self,
+        client: Client,
+        fenced: Client,
+        namespace: str,
+        due: Callable[[], None],
+        make_key: Callable[[], bytes] = lambda: secrets.token_bytes(KEY_SIZE),
+    ) -> None:
         self._client, self._fenced, self._namespace = client, fenced, namespace
-        self._due = due
+        self._due, self._make_key = due, make_key
         self._secrets: dict[str, decode.Secret] = {}
         self._held: dict[str, bytes] | None = (
             None  # what our Secret holds, by its keys; None: it is not there
@@ -82,7 +93,7 @@ class Passwords:
         self, written: Mapping[str, objects.BGPPeer], now: Iterable[Peer], before: Iterable[Peer]
     ) -> None:
         """`written`: users' objects by name; `now`, `before`: the peers in force from now on, and so far."""
-        wanted = self._wanted(written, now, before)
+        wanted = self._wanted(written, now, before) | {HEARTBEAT_KEY: self._key()}
         if wanted == self._held:
             return
         data: dict[str, str | None] = dict.fromkeys((self._held or {}).keys() - wanted.keys())
@@ -93,7 +104,18 @@ class Passwords:
         except NotFound:
             await self._fenced.create(SECRETS, body, self._namespace)
         self._held = wanted
-        logs.log("passwords-written", peers=sorted(key.removeprefix("peer.") for key in wanted))
+        names = sorted(key.removeprefix("peer.") for key in wanted if key != HEARTBEAT_KEY)
+        logs.log("speaker-secret-written", peers=names)
+
+    def _key(self) -> bytes:
+        held = (self._held or {}).get(HEARTBEAT_KEY, b"")
+        if len(held) == KEY_SIZE:
+            return held
+        if held:
+            logs.warn("heartbeat-key-replaced", why=f"it has {len(held)} bytes, not {KEY_SIZE}")
+        else:
+            logs.log("heartbeat-key-made")
+        return self._make_key()
 
     def _wanted(
         self, written: Mapping[str, objects.BGPPeer], now: Iterable[Peer], before: Iterable[Peer]

@@ -1,0 +1,63 @@
+"""What every packet socket of the reflex has in common: filter before bind, the kernel's time of receipt.
+
+In:  an interface, an EtherType, a filter. Out: sockets; the age of what was received; clock().
+Elsewhere: filters.py makes the programs; edge.py and beating.py read and write.
+"""
+
+import array
+import errno
+import socket
+import struct
+import time
+from typing import Final
+
+from metalbgp.l2 import filters
+
+_SO_ATTACH_FILTER: Final = 26
+_SO_TIMESTAMPNS: Final = 35  # the kernel's time of receipt: tells what queued while we were stopped
+_TIMESPEC: Final = struct.Struct("ll")
+_PROGRAM: Final = struct.Struct("HP")
+
+Ancillary = list[tuple[int, int, bytes]]
+
+
+def clock() -> float:
+    """Seconds that go on while the machine sleeps, whatever people do to the wall clock (CLOCK_BOOTTIME)."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME)
+
+
+def packet_socket(name: str, ethertype: int, *programs: bytes) -> socket.socket:
+    """Filter before bind: not one frame may pass that the filter would have refused. `programs`: the first
+    that the kernel has the option memory for."""
+    fresh = socket.socket(socket.AF_PACKET, socket.SOCK_RAW | socket.SOCK_NONBLOCK, 0)
+    try:
+        fresh.setsockopt(socket.SOL_SOCKET, _SO_TIMESTAMPNS, 1)
+        attach(fresh, *programs)
+        fresh.bind((name, ethertype))
+    except OSError:
+        fresh.close()
+        raise
+    return fresh
+
+
+def attach(to: socket.socket, *programs: bytes) -> None:
+    """Put a filter on a socket: the first that the kernel's option memory is large enough for."""
+    for program in programs:
+        held = array.array("B", program)
+        fprog = _PROGRAM.pack(filters.instructions(program), held.buffer_info()[0])
+        try:
+            to.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, fprog)
+        except OSError as problem:
+            if problem.errno not in (errno.ENOMEM, errno.ENOBUFS) or program is programs[-1]:
+                raise
+        else:
+            return
+
+
+def age(ancillary: Ancillary) -> float:
+    """Seconds since the kernel received it. Without a stamp: none. A clock that was set back: fresh."""
+    for level, kind, data in ancillary:
+        if level == socket.SOL_SOCKET and kind == _SO_TIMESTAMPNS and len(data) == _TIMESPEC.size:
+            seconds, nanoseconds = _TIMESPEC.unpack(data)
+            return max(0.0, time.time() - float(seconds) - float(nanoseconds) * 1e-9)
+    return 0.0
