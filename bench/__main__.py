@@ -26,6 +26,10 @@ def main() -> int:
         from bench.allocation import main as allocation  # needs the product, which measuring a lab does not
 
         return allocation(console)
+    if options.what == "answers":
+        from bench.answers import main as answers  # the product's own machine, without sockets
+
+        return answers(console)
     began = time.monotonic()
 
     def say(text: str) -> None:
@@ -94,10 +98,11 @@ def _options() -> argparse.Namespace:
     parser.add_argument(
         "what",
         nargs="?",
-        choices=["services", "allocation", "bgp", "peers", "statuses"],
+        choices=["services", "allocation", "answers", "bgp", "peers", "statuses"],
         default="services",
         help="services on a lab (default); without any lab: allocation, the pure function that chooses "
-        "addresses; bgp, a speaker with real routers, API server and controller; peers, 1,000 BGPPeers at "
+        "addresses; answers, one node's 10,000 addresses in L2; "
+        "bgp, a speaker with real routers, API server and controller; peers, 1,000 BGPPeers at "
         "once; statuses, a simulation of what 500 speakers write",
     )
     parser.add_argument("--lab", default="lab", help="name of the lab (default: lab)")

@@ -1,6 +1,6 @@
 """Classic BPF programs that keep other people's frames out of the process. Pure.
 
-In:  the addresses claimed on one interface, or the nodes whose heartbeats count.
+In:  the addresses claimed on one interface, or EVERY; or the nodes whose heartbeats count.
 Out: raw sock_filter instructions for SO_ATTACH_FILTER.
 Elsewhere: attaching in edge.py. It only saves wake-ups: wire.py and machine.py check everything again.
 
@@ -16,6 +16,7 @@ from typing import Final
 from metalbgp.l2 import heartbeat, wire
 
 LIMIT: Final = 1000
+EVERY: Final[tuple[bytes, ...]] = (b"",)  # in place of addresses: more than LIMIT, and nobody need list them
 
 _INSTRUCTION: Final = struct.Struct("=HBBI")
 _LOAD_WORD: Final = 0x20
@@ -58,7 +59,7 @@ def nothing() -> bytes:
 def arp(addresses: Sequence[bytes], asked: Sequence[bytes] = ()) -> bytes:
     """ARP that asks for one of the addresses, or that comes from one (somebody else claims it), or from one
     that we asked for."""
-    if len(addresses) + len(asked) > LIMIT:
+    if addresses == EVERY or len(addresses) + len(asked) > LIMIT:
         return arp_requests(asked)
     words = {int.from_bytes(address, "big") for address in (*addresses, *asked)}
     return _FOR_US + _any(_ARP_TARGET, words) + _any(_ARP_SENDER, words) + _REJECT
@@ -73,7 +74,7 @@ def arp_requests(asked: Sequence[bytes] = ()) -> bytes:
 
 def ndp(targets: Sequence[bytes], asked: Sequence[bytes] = ()) -> bytes:
     """Neighbour solicitations and advertisements about one of the targets, or of those that we asked for."""
-    if len(targets) + len(asked) > LIMIT:
+    if targets == EVERY or len(targets) + len(asked) > LIMIT:
         return ndp_solicitations(asked)
     words = {int.from_bytes(target[12:], "big") for target in (*targets, *asked)}
     icmp = _FOR_US + _must_be(_LOAD_BYTE, _NEXT_HEADER, wire.ICMPV6)

@@ -4,31 +4,36 @@ In:  duties, the fit interfaces, received frames with their age, and `now` (seco
 Out: effects. frame() returns answers at once; duties and interfaces only mark what changed, and wake(now)
      returns its effects in the order in which they must happen: leave, listen, join, then gratuitous frames.
      `deadline` is the next moment at which wake() is due, so a burst of changes costs one new filter.
-Elsewhere: bytes in wire.py; sockets in edge.py; who owns an address is the agent's decision, not ours.
+Elsewhere: bytes in wire.py; when neighbours are told unasked in announcing.py; the limit on answers in
+     askers.py; sockets in edge.py; who owns an address is decided above: duties are what we own now.
+One file because what is held decides all: what is listened for, joined, told, answered, and in conflict.
 """
 
-import heapq
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from itertools import islice
 from typing import Final, NamedTuple
 
-from metalbgp.l2 import wire
+from metalbgp.l2 import filters, wire
+from metalbgp.l2.announcing import Announcing, Gain
+from metalbgp.l2.askers import Askers
 from metalbgp.l2.links import Interface
 from metalbgp.l2.probing import Probing, Question
 
 STALE: Final = 1.0  # seconds in the socket's queue: whoever asked was answered or gave up; we were stopped
-GRATUITOUS_PACE: Final = 1.1
-GRATUITOUS_WINDOW: Final = 5.0
-BATCH: Final = 200  # groups or announcements in one wake(): a thousand new addresses must not hold up answers
+BATCH: Final = 200  # groups in one wake(): a thousand new addresses must not hold up answers
 CONFLICT_QUIET: Final = 300.0  # a conflict not seen for so long is over
 CONFLICTS_KEPT: Final = 64
+NOBODY: Final[Mapping[bytes, Gain]] = {}
 
 Filter = frozenset[str] | None  # names of allowed interfaces; None: every fit one
 
 
 class Listen(NamedTuple):
-    """Hear frames about these addresses on the interface; none of a family: do not listen for it."""
+    """Hear frames about these addresses on the interface; none of a family: do not listen for it.
+
+    filters.EVERY: there are more than a filter can name, so all questions are heard.
+    """
 
     interface: Interface
     arp: tuple[bytes, ...]
@@ -75,13 +80,6 @@ class Sighting(NamedTuple):
     last: float
 
 
-class Gain(NamedTuple):
-    """We came to hold an address: until when that is told, and which time it was."""
-
-    until: float
-    serial: int
-
-
 class Count:
     """What happened to one address."""
 
@@ -91,8 +89,22 @@ class Count:
         self.requests = self.replies = self.gratuitous = 0
 
 
+class Holding:
+    """What we answer for on one interface."""
+
+    __slots__ = ("arp", "groups", "ndp")
+
+    def __init__(self) -> None:
+        self.arp: dict[bytes, Gain] = {}
+        self.ndp: dict[bytes, Gain] = {}
+        self.groups: dict[bytes, int] = {}  # solicited-node groups, with how many addresses need each
+
+    def of(self, address: bytes) -> dict[bytes, Gain]:
+        return self.arp if len(address) == 4 else self.ndp
+
+
 class Machine:
-    """The answering half of L2; takeover will give it duties just as the agent does."""
+    """The answering half of L2: what it is told to own it answers for."""
 
     def __init__(self) -> None:
         self.duties: dict[bytes, Filter] = {}
@@ -101,13 +113,12 @@ class Machine:
         self.drops: Counter[wire.Drop] = Counter()
         self.conflicts: dict[Conflict, Sighting] = {}
         self.probing = Probing()
-        self._held: dict[str, dict[bytes, Gain]] = {}  # by interface and address
-        self._gains = 0
-        self._groups: Counter[tuple[str, bytes]] = Counter()
-        self._due: list[
-            tuple[float, str, bytes, int]
-        ] = []  # a heap of gratuitous frames to come, each for one gain
+        self.askers = Askers()
+        self._macs: frozenset[bytes] = frozenset()  # of our interfaces
+        self._held: dict[str, Holding] = {}  # by interface
+        self._announcing = Announcing()
         self._dirty: set[str] = set()
+        self._listening: dict[str, Listen] = {}  # said last, by interface
         self._gone: dict[str, Interface] = {}  # interfaces lost or changed since the last wake
         self._joins: dict[tuple[str, bytes], Interface] = {}
         self._leaves: dict[tuple[str, bytes], Interface] = {}
@@ -117,16 +128,14 @@ class Machine:
         """When wake() is due; None: not before something happens."""
         if self._dirty or self._gone or self._leaves or self._joins:
             return 0.0
-        moments = [self._due[0][0]] if self._due else []
+        moments = [self._announcing.deadline, self.probing.deadline]
         if self.conflicts:
             moments.append(min(sighting.last for sighting in self.conflicts.values()) + CONFLICT_QUIET)
-        if (probing := self.probing.deadline) is not None:
-            moments.append(probing)
-        return min(moments, default=None)
+        return min((moment for moment in moments if moment is not None), default=None)
 
     def holding(self, address: bytes) -> list[str]:
         """On which interfaces we answer for it now."""
-        return sorted(name for name, held in self._held.items() if address in held)
+        return sorted(name for name, holding in self._held.items() if address in holding.of(address))
 
     def set_duties(self, duties: Mapping[bytes, Filter], now: float) -> None:
         """The full set. What stays is not announced again: an agent that restarts must not be heard."""
@@ -138,32 +147,45 @@ class Machine:
             if address in self.duties:
                 del self.duties[address]
                 del self.counts[address]
-                self._place(address, now)
+                for name, interface in self.interfaces.items():
+                    self._release(name, interface, address)
         for address, allowed in add.items():
-            if address in self.duties and self.duties[address] == allowed:
+            if address not in self.duties:
+                self.counts[address] = Count()
+            elif self.duties[address] == allowed:
                 continue
             self.duties[address] = allowed
-            self.counts.setdefault(address, Count())
-            self._place(address, now)
+            for interface in self.interfaces.values():
+                self._place(interface, address, allowed, now)
+        self._forget_conflicts()
 
     def set_interfaces(self, interfaces: Mapping[str, Interface], now: float) -> bool:
-        """All fit interfaces. One that came, or came back, or changed its MAC, announces what it holds."""
+        """All fit interfaces. One that came, or came back, or changed its MAC, announces what it holds.
+
+        One that only has a new name does not.
+        """
         before = self.interfaces
         if before == interfaces:
             return False
+        renamed = _renamed(before, interfaces)
         for name, old in before.items():
             new = interfaces.get(name)
-            if new is None or (new.ifindex, new.mac) != (old.ifindex, old.mac):
-                for address in list(self._held.pop(name, ())):
-                    self._lost(old, address)
+            if name in renamed:
+                self._rename(old, renamed[name])
+            elif new is None or (new.ifindex, new.mac) != (old.ifindex, old.mac):
+                for address in [*self._held_on(name, 4), *self._held_on(name, 16)]:
+                    self._release(name, old, address)
+                self._held.pop(name, None)
                 self._gone.setdefault(name, old)
         self.interfaces = dict(interfaces)
+        self._macs = frozenset(interface.mac for interface in interfaces.values())
         if self.probing.again(now) or self.probing.deadline is not None:
             self._dirty.update(interfaces)
-        for name, new in interfaces.items():
-            if before.get(name) != new:
-                for address in self.duties:
-                    self._place_on(name, address, now)
+        for name, interface in interfaces.items():
+            if before.get(name) != interface:
+                for address, allowed in self.duties.items():
+                    self._place(interface, address, allowed, now)
+        self._forget_conflicts()
         return True
 
     def set_probes(self, wanted: Mapping[bytes, Question], now: float) -> None:
@@ -174,90 +196,113 @@ class Machine:
     def again(self, name: str) -> None:
         """Say once more what to listen for there: it could not be done."""
         self._dirty.add(name)
+        self._listening.pop(name, None)
 
-    def _place(self, address: bytes, now: float) -> None:
-        for name in self.interfaces:
-            self._place_on(name, address, now)
+    def _held_on(self, name: str, size: int) -> Mapping[bytes, Gain]:
+        holding = self._held.get(name)
+        if holding is None:
+            return NOBODY
+        return holding.arp if size == 4 else holding.ndp
 
-    def _place_on(self, name: str, address: bytes, now: float) -> None:
-        interface = self.interfaces[name]
+    def _place(self, interface: Interface, address: bytes, allowed: Filter, now: float) -> None:
         able = interface.arp if len(address) == 4 else interface.ndp
-        allowed = self.duties.get(address, frozenset())
-        wanted = able and (allowed is None or name in allowed)
-        held = address in self._held.get(name, ())
-        if wanted and not held:
-            self._gain(name, address, now)
-        elif held and not wanted:
-            del self._held[name][address]
-            self._lost(interface, address)
+        if not able or (allowed is not None and interface.name not in allowed):
+            self._release(interface.name, interface, address)
+        elif address not in self._held_on(interface.name, len(address)):
+            self._gain(interface, address, now)
 
-    def _gain(self, name: str, address: bytes, now: float) -> None:
-        self._gains += 1
-        self._held.setdefault(name, {})[address] = Gain(now + GRATUITOUS_WINDOW, self._gains)
-        heapq.heappush(self._due, (now, name, address, self._gains))
-        self._dirty.add(name)
-        if len(address) == 16:
-            key = name, wire.solicited_node(address)
-            self._groups[key] += 1
-            if self._groups[key] == 1 and self._leaves.get(key) != self.interfaces[name]:
-                self._joins[key] = self.interfaces[name]
-            elif self._groups[key] == 1:
-                del self._leaves[key]  # left and joined between two wakes: nothing to do
-
-    def _lost(self, interface: Interface, address: bytes) -> None:
+    def _gain(self, interface: Interface, address: bytes, now: float) -> None:
         name = interface.name
+        holding = self._held.get(name)
+        if holding is None:
+            holding = self._held[name] = Holding()
+        holding.of(address)[address] = self._announcing.gain(name, address, now)
         self._dirty.add(name)
-        for conflict in [known for known in self.conflicts if known[:2] == (name, address)]:
-            del self.conflicts[conflict]
         if len(address) == 16:
-            key = name, wire.solicited_node(address)
-            self._groups[key] -= 1
-            if not self._groups[key]:
-                del self._groups[key]
-                if self._joins.pop(key, None) is None:
-                    self._leaves[key] = interface
+            group = wire.solicited_node(address)
+            holding.groups[group] = holding.groups.get(group, 0) + 1
+            if holding.groups[group] == 1:
+                if self._leaves.get((name, group)) == interface:
+                    del self._leaves[name, group]  # left and joined between two wakes: nothing to do
+                else:
+                    self._joins[name, group] = interface
+
+    def _release(self, name: str, interface: Interface, address: bytes) -> None:
+        holding = self._held.get(name)
+        gain = None if holding is None else holding.of(address).pop(address, None)
+        if holding is None or gain is None:
+            return
+        self._announcing.lose(gain)
+        self._dirty.add(name)
+        if len(address) == 16:
+            group = wire.solicited_node(address)
+            holding.groups[group] -= 1
+            if not holding.groups[group]:
+                del holding.groups[group]
+                if self._joins.pop((name, group), None) is None:
+                    self._leaves[name, group] = interface
+
+    def _rename(self, old: Interface, new: Interface) -> None:
+        """Groups belong to the index, and neighbours know the MAC: only we, and the sockets, know a name."""
+        self._gone.setdefault(old.name, old)
+        holding = self._held.pop(old.name, None)
+        if holding is not None:
+            self._held[new.name] = holding
+            for gain in (*holding.arp.values(), *holding.ndp.values()):
+                gain.name = new.name
+        for pending in (self._joins, self._leaves):
+            for key in [key for key in pending if key[0] == old.name]:
+                del pending[key]
+                pending[new.name, key[1]] = new
+        self._dirty.add(new.name)
 
     def wake(self, now: float) -> list[Effect]:
         """Everything that is due, in the order in which it must be done."""
         effects: list[Effect] = [Leave(each, group) for each, group in _some(self._leaves)]
-        effects += [Listen(interface, (), ()) for interface in self._gone.values()]
-        for name in sorted(self._dirty & self.interfaces.keys()):
-            held = self._held.get(name, {})
-            arp = tuple(sorted(address for address in held if len(address) == 4))
-            ndp = tuple(sorted(address for address in held if len(address) == 16))
-            asked = self.probing.listening(self.interfaces[name])
-            effects.append(Listen(self.interfaces[name], arp, ndp, asked))
+        for name, interface in self._gone.items():
+            self._listening.pop(name, None)
+            effects.append(Listen(interface, (), ()))
         self._gone.clear()
-        self._dirty.clear()
+        effects += self._listens()
         if not self._leaves:
             effects += [Join(each, group) for each, group in _some(self._joins)]
         quiet = [key for key, sighting in self.conflicts.items() if sighting.last + CONFLICT_QUIET <= now]
         for key in quiet:
             del self.conflicts[key]
-        if self._leaves or self._joins:
-            return effects
         ended = self.probing.changes
         effects += [Send(each, frame) for each, frame in self.probing.wake(self.interfaces, now)]
         if self.probing.changes != ended:
             self._dirty.update(self.interfaces)  # there is less to listen for
         return effects + self._announce(now)
 
-    def _announce(self, now: float) -> list[Effect]:
-        """Gratuitous frames that are due. After its window one is forgotten: we were stopped meanwhile."""
+    def _listens(self) -> list[Effect]:
+        """What is listened for differently than before: of ten thousand addresses no filter names one."""
         effects: list[Effect] = []
-        for _ in range(BATCH):
-            if not self._due or self._due[0][0] > now:
-                break
-            _, name, address, serial = heapq.heappop(self._due)
-            gain = self._held.get(name, {}).get(address)
-            if gain is None or gain.serial != serial or gain.until < now:
-                continue
-            interface = self.interfaces[name]
-            effects += [Send(interface, frame) for frame in wire.gratuitous(interface.mac, address)]
-            self.counts[address].gratuitous += 1
-            if now + GRATUITOUS_PACE <= gain.until:
-                heapq.heappush(self._due, (now + GRATUITOUS_PACE, name, address, serial))
+        for name in sorted(self._dirty & self.interfaces.keys()):
+            arp, ndp = (_named(self._held_on(name, size)) for size in (4, 16))
+            listen = Listen(self.interfaces[name], arp, ndp, self.probing.listening(self.interfaces[name]))
+            if listen != self._listening.get(name):
+                self._listening[name] = listen
+                effects.append(listen)
+        self._dirty.clear()
         return effects
+
+    def _announce(self, now: float) -> list[Effect]:
+        """Gratuitous frames that are due, and one for a conflict whose time has come."""
+        effects: list[Effect] = []
+        for gain in self._announcing.due(now, self._unjoined):
+            interface = self.interfaces[gain.name]
+            self.counts[gain.address].gratuitous += 1
+            effects += [Send(interface, frame) for frame in wire.gratuitous(interface.mac, gain.address)]
+        for gain in self._announcing.defences(now):
+            interface = self.interfaces[gain.name]
+            self.counts[gain.address].gratuitous += 1
+            effects.append(Send(interface, wire.gratuitous(interface.mac, gain.address)[0]))
+        return effects
+
+    def _unjoined(self, gain: Gain) -> bool:
+        """Whether the group in which neighbours will look for it has yet to be joined."""
+        return len(gain.address) == 16 and (gain.name, wire.solicited_node(gain.address)) in self._joins
 
     def frame(self, name: str, frame: bytes, age: float, now: float) -> list[Effect]:
         """One received frame, `age` seconds after the kernel got it."""
@@ -285,7 +330,7 @@ class Machine:
         if isinstance(packet, wire.Arp):
             return self._arp(interface, packet, now)
         if isinstance(packet, wire.Solicitation):
-            return self._solicitation(interface, packet)
+            return self._solicitation(interface, packet, now)
         return self._advertisement(interface, packet, now)
 
     def _probed(self, interface: Interface, packet: wire.Packet) -> bool:
@@ -303,7 +348,7 @@ class Machine:
             return wire.Drop.DESTINATION
         if self._is_ours(packet.sender_mac):
             return wire.Drop.OWN
-        held = self._held.get(interface.name, {})
+        held = self._held_on(interface.name, 4)
         effects: list[Effect] = []
         if packet.sender in held:  # RFC 5227 §2.4: any packet with our address as its sender
             effects += self._conflict(interface, packet.sender, packet.sender_mac, now)
@@ -316,22 +361,38 @@ class Machine:
             return wire.Drop.ANNOUNCEMENT
         if packet.target not in held:
             return effects or wire.Drop.NOT_OURS
+        self.counts[packet.target].requests += 1
+        limit = self._limit(packet.sender_mac, now)
+        if limit is not None:
+            self.drops[limit] += 1
+            return effects
         reply = wire.arp_reply(interface.mac, packet.target, packet.sender_mac, packet.sender)
         return [*effects, self._answer(interface, packet.target, reply)]
 
-    def _solicitation(self, interface: Interface, packet: wire.Solicitation) -> list[Effect] | wire.Drop:
+    def _solicitation(
+        self, interface: Interface, packet: wire.Solicitation, now: float
+    ) -> list[Effect] | wire.Drop:
         if packet.destination != interface.mac and packet.destination[:2] != b"\x33\x33":
             return wire.Drop.DESTINATION
         asker = packet.link_address or packet.source
         if self._is_ours(asker) or self._is_ours(packet.source):
             return wire.Drop.OWN
-        if packet.target not in self._held.get(interface.name, {}):
-            return wire.Drop.NOT_OURS
+        held = self._held_on(interface.name, 16)
+        effects: list[Effect] = []
+        if packet.sender in held:  # heard only if it asks for one of ours: filters go by the target
+            effects += self._conflict(interface, packet.sender, asker, now)
+        if packet.target not in held:
+            return effects or wire.Drop.NOT_OURS
+        self.counts[packet.target].requests += 1
+        limit = self._limit(asker, now)
+        if limit is not None:
+            self.drops[limit] += 1
+            return effects
         to, to_mac, solicited = packet.sender, asker, True
         if to == wire.ANY6:  # duplicate address detection: the asker has no address yet (RFC 4861 §7.2.4)
             to, to_mac, solicited = wire.ALL_NODES, wire.multicast_mac(wire.ALL_NODES), False
         reply = wire.advertisement(interface.mac, packet.target, to_mac, to, solicited=solicited)
-        return [self._answer(interface, packet.target, reply)]
+        return [*effects, self._answer(interface, packet.target, reply)]
 
     def _advertisement(
         self, interface: Interface, packet: wire.Advertisement, now: float
@@ -339,28 +400,62 @@ class Machine:
         claimant = packet.link_address or packet.source
         if self._is_ours(claimant) or self._is_ours(packet.source):
             return wire.Drop.OWN
-        if packet.target not in self._held.get(interface.name, {}):
+        if packet.target not in self._held_on(interface.name, 16):
             return wire.Drop.NO_QUESTION
         return self._conflict(interface, packet.target, claimant, now)
 
     def _is_ours(self, mac: bytes) -> bool:
         """Also another interface's: two of them may stand on one segment."""
-        return any(interface.mac == mac for interface in self.interfaces.values())
+        return mac in self._macs
+
+    def _limit(self, asker: bytes, now: float) -> wire.Drop | None:
+        """Why a good question gets no answer. The asker is whom the answer would go to."""
+        if not self.askers.one_more(asker, now, len(self.duties)):
+            return wire.Drop.ASKER_LIMIT
+        if not self.askers.one_more_of_all(now, len(self.duties)):
+            return wire.Drop.TOTAL_LIMIT
+        return None
 
     def _answer(self, interface: Interface, address: bytes, frame: bytes) -> Send:
-        count = self.counts[address]
-        count.requests += 1
-        count.replies += 1
+        self.counts[address].replies += 1
         return Send(interface, frame)
 
     def _conflict(self, interface: Interface, address: bytes, mac: bytes, now: float) -> list[Effect]:
-        """Remember it; an effect only on first sight. A flood of forged ones may not fill the memory."""
+        """Remember it; an effect only on first sight. A flood of forged ones may not fill the memory.
+
+        RFC 5227 §2.4 (c): we keep the address and say so once in 10 s. Giving it up (b) would let any station
+        take a Service down with two frames; which of our own nodes has it is not decided by ARP.
+        """
+        self._announcing.defend(self._held_on(interface.name, len(address))[address], now)
         conflict = Conflict(interface.name, address, mac)
         known = self.conflicts.get(conflict)
         if known is None and len(self.conflicts) >= CONFLICTS_KEPT:
             return []
         self.conflicts[conflict] = Sighting(known.times + 1 if known else 1, now)
         return [] if known else [conflict]
+
+    def _forget_conflicts(self) -> None:
+        """Whoever has what we gave up is in no conflict with us."""
+        if self.conflicts:
+            for known in [each for each in self.conflicts if not self._holds(each.interface, each.address)]:
+                del self.conflicts[known]
+
+    def _holds(self, name: str, address: bytes) -> bool:
+        return address in self._held_on(name, len(address))
+
+
+def _named(held: Mapping[bytes, Gain]) -> tuple[bytes, ...]:
+    return filters.EVERY if len(held) > filters.LIMIT else tuple(sorted(held))
+
+
+def _renamed(before: Mapping[str, Interface], after: Mapping[str, Interface]) -> dict[str, Interface]:
+    """By the old name: the same link under another one."""
+    known = {(old.ifindex, old.mac): name for name, old in before.items() if name not in after}
+    return {
+        known[new.ifindex, new.mac]: new
+        for name, new in after.items()
+        if name not in before and (new.ifindex, new.mac) in known
+    }
 
 
 def _some(pending: dict[tuple[str, bytes], Interface]) -> list[tuple[Interface, bytes]]:

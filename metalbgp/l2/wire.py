@@ -57,6 +57,7 @@ class Drop(StrEnum):
     OPTION = "option"
     TARGET = "target"  # multicast
     UNSPECIFIED = "unspecified"  # source :: where RFC 4861 §7.1.1 forbids it
+    SOLICITED = "solicited"  # advertised to many as an answer to one (§7.1.2)
     # What machine.py adds
     STALE = "stale"
     DESTINATION = "destination"
@@ -65,6 +66,8 @@ class Drop(StrEnum):
     ANNOUNCEMENT = "announcement"
     NO_QUESTION = "no-question"
     INTERFACE = "interface"
+    ASKER_LIMIT = "asker-limit"  # this station asks more than any needs to
+    TOTAL_LIMIT = "total-limit"  # all stations together do
 
 
 class Arp(NamedTuple):
@@ -140,7 +143,7 @@ def _decode_ndp(frame: bytes, destination: bytes, source: bytes) -> Packet | Dro
     message = frame[_IPV6_END : _IPV6_END + length]
     if len(message) < length or length < _NDP.size:
         return Drop.SHORT
-    kind, code, _, _, target = _NDP.unpack_from(message)
+    kind, code, _, flags, target = _NDP.unpack_from(message)
     if kind not in (SOLICITATION, ADVERTISEMENT):
         return Drop.NOT_NDP
     if hop_limit != 255:
@@ -161,6 +164,8 @@ def _decode_ndp(frame: bytes, destination: bytes, source: bytes) -> Packet | Dro
     if isinstance(link_address, Drop):
         return link_address
     if kind == ADVERTISEMENT:
+        if receiver[0] == 0xFF and flags & _SOLICITED:
+            return Drop.SOLICITED
         return Advertisement(destination, source, sender, target, link_address)
     if sender == ANY6 and (receiver[:13] != _SOLICITED_NODE or link_address is not None):
         return Drop.UNSPECIFIED

@@ -100,6 +100,7 @@ def test_other_hosts_frames_never_pass() -> None:
 
 def test_too_many_addresses_let_all_questions_pass_and_nothing_else() -> None:
     arp, ndp = filters.arp(numbered(filters.LIMIT + 1)), filters.ndp(numbered(filters.LIMIT + 1, 16))
+    assert (arp, ndp) == (filters.arp(filters.EVERY), filters.ndp(filters.EVERY))
     assert well_formed(arp)
     assert well_formed(ndp)
     assert accepts(arp, question(b"\x0b\0\0\1"))

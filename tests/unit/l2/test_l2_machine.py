@@ -4,12 +4,9 @@ import socket
 from collections.abc import Iterable
 
 import pytest
-from hypothesis import settings
-from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
+from metalbgp.l2 import announcing, askers, filters, wire
 from metalbgp.l2 import machine as l2
-from metalbgp.l2 import wire
 from metalbgp.l2.links import Interface
 from metalbgp.l2.machine import Conflict, Join, Leave, Listen, Machine, Send
 
@@ -118,10 +115,9 @@ def test_a_foreign_advertisement_of_our_address_is_a_conflict() -> None:
 def test_a_conflict_ends_when_it_is_quiet_or_when_the_address_goes() -> None:
     machine = ready()
     machine.frame("eth0", arp(VIP, sender=VIP, mac=FOREIGN), 0.0, 1.0)
-    machine.wake(5.0)  # the last gratuitous frames
-    machine.wake(6.0)
-    assert machine.deadline == 1.0 + l2.CONFLICT_QUIET
-    machine.wake(1.0 + l2.CONFLICT_QUIET)
+    run_until(machine, 0.9 + l2.CONFLICT_QUIET)
+    assert machine.conflicts
+    run_until(machine, 1.0 + l2.CONFLICT_QUIET)
     assert not machine.conflicts
     machine.frame("eth0", arp(VIP, sender=VIP, mac=FOREIGN), 0.0, 500.0)
     machine.change({}, [VIP], 501.0)
@@ -136,25 +132,26 @@ def test_forged_conflicts_do_not_fill_the_memory() -> None:
     assert len(machine.conflicts) == l2.CONFLICTS_KEPT
 
 
-def test_a_gained_address_is_told_at_once_and_every_1100_ms_for_5_s() -> None:
-    machine = Machine()
-    machine.set_interfaces({"eth0": ETH0}, 10.0)
-    machine.set_duties({VIP: None}, 10.0)
-    moments = []
-    now = 10.0
-    while machine.deadline is not None:
-        now = max(now, machine.deadline)
-        if frames := sent(machine.wake(now)):
-            assert tuple(frames) == wire.gratuitous(ETH0.mac, VIP)
-            moments.append(round(now - 10.0, 3))
-    assert moments == [0.0, 1.1, 2.2, 3.3, 4.4]
-    assert machine.counts[VIP].gratuitous == 5
+def run_until(machine: Machine, end: float, now: float = 0.0) -> list[tuple[float, l2.Effect]]:
+    """Wake it whenever it wants to be woken."""
+    effects = []
+    while (deadline := machine.deadline) is not None and deadline <= end:
+        now = max(now, deadline)
+        effects += [(round(now, 3), effect) for effect in machine.wake(now)]
+    return effects
+
+
+def test_a_gained_address_is_told_in_both_forms_and_counted() -> None:
+    machine = ready(duties=())
+    machine.change({VIP: None}, (), 1.0)
+    assert tuple(sent(machine.wake(1.0))) == wire.gratuitous(ETH0.mac, VIP)
+    run_until(machine, 6.0, 1.0)
+    assert machine.counts[VIP].gratuitous == 10
 
 
 def test_what_is_said_again_is_not_told_again() -> None:
     machine = ready()
-    for now in (1.1, 2.2, 3.3, 4.4, 5.5):
-        machine.wake(now)
+    run_until(machine, 5.5)
     machine.set_duties({VIP: None}, 6.0)
     machine.change({VIP: frozenset({"eth0"})}, (), 6.0)  # another filter, the same result
     machine.set_interfaces({"eth0": ETH0}, 6.0)
@@ -164,17 +161,17 @@ def test_what_is_said_again_is_not_told_again() -> None:
 
 def test_regaining_within_the_window_does_not_double_the_pace() -> None:
     machine = ready()
+    run_until(machine, 0.5)
     machine.change({}, [VIP], 0.5)
     machine.change({VIP: None}, (), 0.5)
-    assert len(sent(machine.wake(0.5))) == 2
-    assert sent(machine.wake(1.2)) == []
-    assert len(sent(machine.wake(1.6))) == 2
+    moments = [now for now, effect in run_until(machine, 6.0, 0.5) if isinstance(effect, Send)]
+    assert moments == sorted([0.5, 0.53, 0.57, 0.65, 0.75, 0.9, 2.0, 3.1, 4.2, 5.3] * 2)
 
 
-def test_announcements_that_are_overdue_past_their_window_are_never_sent() -> None:
+def test_announcements_that_came_due_while_we_were_stopped_are_never_sent() -> None:
     machine = ready()
     assert sent(machine.wake(100.0)) == []
-    assert machine.deadline is None
+    assert machine.deadline == 100.0 + announcing.REFRESH
 
 
 def test_a_link_that_returns_or_changes_its_mac_tells_again() -> None:
@@ -198,16 +195,16 @@ def test_a_thousand_gained_addresses_are_told_in_batches() -> None:
     batches = []
     while machine.deadline == 0.0:
         batches.append(len(sent(machine.wake(0.0))))
-    assert batches == [2 * l2.BATCH] * 5
+    assert batches == [2 * announcing.BATCH] * 5
 
 
-def test_a_thousand_groups_are_joined_and_left_in_batches_and_told_after() -> None:
+def test_a_thousand_groups_are_joined_and_left_in_batches_and_each_told_when_it_is_joined() -> None:
     many = [b"\x20" + bytes(13) + number.to_bytes(2, "big") for number in range(1000)]
     machine = Machine()
     machine.set_interfaces({"eth0": ETH0}, 0.0)
     machine.set_duties(dict.fromkeys(many), 0.0)
-    steps = [{type(effect) for effect in machine.wake(0.0)} for _ in range(9)]
-    assert steps == [{Listen, Join}, *[{Join}] * 3, {Join, Send}, *[{Send}] * 4]
+    steps = [{type(effect) for effect in machine.wake(0.0)} for _ in range(5)]
+    assert steps == [{Listen, Join, Send}, *[{Join, Send}] * 4]
     machine.set_duties({}, 1.0)
     steps = [{type(effect) for effect in machine.wake(1.0)} for _ in range(5)]
     assert steps == [{Listen, Leave}, *[{Leave}] * 4]
@@ -242,106 +239,63 @@ def test_duplicate_address_detection_is_answered_to_all_nodes_unsolicited() -> N
     assert answer == wire.gratuitous(ETH0.mac, VIP6)[0]
 
 
-NAMES = ("eth0", "eth1", "eth2")
-ADDRESSES = (VIP, VIP2, VIP6, TWIN6)
-filters = st.none() | st.frozensets(st.sampled_from(NAMES))
-duties = st.dictionaries(st.sampled_from(ADDRESSES), filters)
-interfaces = st.dictionaries(
-    st.sampled_from(NAMES),
-    st.tuples(st.integers(1, 3), st.sampled_from((b"\2aaaaa", b"\2bbbbb")), st.booleans(), st.booleans()),
-)
+def test_a_flood_is_counted_as_asked_and_dropped_and_another_asker_is_still_answered() -> None:
+    machine = ready()
+    answers = sum(len(machine.frame("eth0", arp(), 0.0, 10.0)) for _ in range(3000))
+    assert answers == machine.counts[VIP].replies == askers.BURST
+    assert machine.counts[VIP].requests == 3000
+    assert machine.drops == {wire.Drop.ASKER_LIMIT: 3000 - askers.BURST}
+    assert sent(machine.frame("eth0", arp(mac=FOREIGN), 0.0, 10.0))
 
 
-class Answering(RuleBasedStateMachine):
-    """Random duties and links, a kernel that does what the effects say, and a slow idea of what is right."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.machine = Machine()
-        self.now = 0.0
-        self.duties: dict[bytes, frozenset[str] | None] = {}
-        self.links: dict[str, Interface] = {}
-        self.heard: dict[Interface, set[bytes]] = {}
-        self.joined: set[tuple[int, str, bytes]] = set()
-        self.settled = False
-
-    @rule(new=duties)
-    def all_duties(self, new: dict[bytes, frozenset[str] | None]) -> None:
-        self.duties = new
-        self.machine.set_duties(new, self.now)
-        self.settled = False
-
-    @rule(add=duties, remove=st.sets(st.sampled_from(ADDRESSES)))
-    def some_duties(self, add: dict[bytes, frozenset[str] | None], remove: set[bytes]) -> None:
-        self.duties = {key: value for key, value in self.duties.items() if key not in remove} | add
-        self.machine.change(add, remove, self.now)
-        self.settled = False
-
-    @rule(new=interfaces)
-    def all_interfaces(self, new: dict[str, tuple[int, bytes, bool, bool]]) -> None:
-        self.links = {name: Interface(name, *rest) for name, rest in new.items()}
-        self.machine.set_interfaces(self.links, self.now)
-        self.settled = False
-
-    @rule(pause=st.floats(0, 7))
-    def wake(self, pause: float) -> None:
-        self.now += pause
-        for effect in self.machine.wake(self.now):
-            if isinstance(effect, Listen):
-                about = {*effect.arp, *effect.ndp}
-                same = [each for each in self.heard if each.name == effect.interface.name]
-                for each in same:
-                    del self.heard[each]
-                if about:
-                    self.heard[effect.interface] = about
-            elif isinstance(effect, Join):
-                key = effect.interface.ifindex, effect.interface.name, effect.group
-                assert key not in self.joined
-                self.joined.add(key)
-            elif isinstance(effect, Leave):
-                self.joined.remove((effect.interface.ifindex, effect.interface.name, effect.group))
-            elif isinstance(effect, Send):
-                assert effect.interface == self.links[effect.interface.name]
-                address = effect.frame[28:32] if effect.frame[12:14] == b"\x08\x06" else effect.frame[62:78]
-                assert address in self.heard[effect.interface]
-        self.settled = True
-
-    def right(self) -> dict[str, set[bytes]]:
-        return {
-            name: {
-                address
-                for address, allowed in self.duties.items()
-                if (link.arp if len(address) == 4 else link.ndp) and (allowed is None or name in allowed)
-            }
-            for name, link in self.links.items()
-        }
-
-    @invariant()
-    def holds_what_is_right(self) -> None:
-        for name, addresses in self.right().items():
-            for address in ADDRESSES:
-                assert (name in self.machine.holding(address)) == (address in addresses)
-
-    @invariant()
-    def answers_what_it_holds_and_nothing_else(self) -> None:
-        for name, addresses in self.right().items():
-            for address in (VIP, VIP2):
-                answered = bool(sent(self.machine.frame(name, arp(address), 0.0, self.now)))
-                assert answered == (address in addresses)
-
-    @invariant()
-    def the_kernel_hears_what_is_held(self) -> None:
-        if not self.settled:
-            return
-        heard = {each.name: about for each, about in self.heard.items()}
-        assert heard == {name: about for name, about in self.right().items() if about}
-        assert self.joined == {
-            (self.links[name].ifindex, name, wire.solicited_node(address))
-            for name, about in self.right().items()
-            for address in about
-            if len(address) == 16
-        }
+def test_forged_askers_meet_the_limit_for_all() -> None:
+    machine = ready()
+    for number in range(askers.BURST_OF_ALL + 100):
+        machine.frame("eth0", arp(mac=b"\2\1" + number.to_bytes(4, "big")), 0.0, 10.0)
+    assert machine.drops == {wire.Drop.TOTAL_LIMIT: 100}
 
 
-TestAnswering = Answering.TestCase
-TestAnswering.settings = settings(max_examples=120, stateful_step_count=25, deadline=None)
+def test_a_renamed_interface_goes_on_answering_and_announces_nothing() -> None:
+    machine = ready(duties=(VIP, VIP6))
+    machine.change({VIP2: frozenset({"eth0"})}, (), 0.0)
+    run_until(machine, 10.0)
+    lan0 = ETH0._replace(name="lan0")
+    machine.set_interfaces({"lan0": lan0}, 10.0)
+    assert (machine.holding(VIP), machine.holding(VIP2)) == (["lan0"], [])
+    assert machine.wake(10.0) == [Listen(ETH0, (), ()), Listen(lan0, (VIP,), (VIP6,))]
+    assert machine.frame("lan0", arp(), 0.0, 10.0) == [Send(lan0, wire.arp_reply(ETH0.mac, VIP, ASKER, HOST))]
+    assert machine.counts[VIP].gratuitous == len(announcing.GAPS) + 1
+    machine.change({}, [VIP6], 11.0)
+    assert Leave(lan0, wire.solicited_node(VIP6)) in machine.wake(11.0)
+
+
+def test_a_foreign_announcement_is_answered_by_one_of_ours_half_a_second_later() -> None:
+    """RFC 5227 §2.4 (c): the request form, once in 10 s."""
+    machine = ready()
+    run_until(machine, 20.0)
+    defended = []
+    for second in range(20, 42):
+        machine.frame("eth0", arp(VIP, sender=VIP, mac=FOREIGN), 0.0, float(second))
+        defended += [effect for _, effect in run_until(machine, second + 0.9, float(second))]
+    assert defended == [Send(ETH0, wire.gratuitous(ETH0.mac, VIP)[0])] * 2
+
+
+def test_what_is_given_up_within_the_half_second_is_not_defended() -> None:
+    machine = ready()
+    run_until(machine, 20.0)
+    machine.frame("eth0", arp(VIP, sender=VIP, mac=FOREIGN), 0.0, 20.0)
+    machine.change({}, [VIP], 20.2)
+    assert not [effect for _, effect in run_until(machine, 30.0, 20.2) if isinstance(effect, Send)]
+
+
+def test_above_what_a_filter_can_name_every_question_is_heard_and_nothing_is_said_twice() -> None:
+    many = [b"\x0a\0" + number.to_bytes(2, "big") for number in range(filters.LIMIT + 2)]
+    machine = ready(duties=many[: filters.LIMIT])
+    machine.change({many[-2]: None}, (), 0.0)
+    assert Listen(ETH0, filters.EVERY, ()) in machine.wake(0.0)
+    machine.change({many[-1]: None}, (), 0.0)
+    assert not [effect for effect in machine.wake(0.0) if isinstance(effect, Listen)]
+    machine.again("eth0")
+    assert Listen(ETH0, filters.EVERY, ()) in machine.wake(0.0)
+    machine.change({}, many[:2], 0.0)
+    assert Listen(ETH0, tuple(many[2:]), ()) in machine.wake(0.0)

@@ -114,6 +114,14 @@ def test_duplicate_address_detection_is_a_question() -> None:
     assert isinstance(packet, Solicitation)
 
 
+def test_an_answer_to_one_that_goes_to_many_is_refused() -> None:
+    """RFC 4861 §7.1.2: to a multicast destination the solicited flag is zero."""
+    frame = wire.advertisement(
+        ASKER, VIP6, wire.multicast_mac(wire.ALL_NODES), wire.ALL_NODES, solicited=True
+    )
+    assert wire.decode(frame) is Drop.SOLICITED
+
+
 def test_an_advertisement_names_the_claimant() -> None:
     packet = wire.decode(ndp(kind=136, options=b"\2\1" + ASKER))
     assert packet == Advertisement(b"\x33\x33\xff\0\1\0", ASKER, HOST6, VIP6, ASKER)
