@@ -142,7 +142,7 @@ class Beating:
         if isinstance(beat, Bad):
             if beat is Bad.SIGNATURE:
                 self.strange[name] = frame[6:12].hex(":"), clock()
-                self.members.strange(name, clock())
+                self.members.strange(name, heartbeat.sender_of(frame), clock())
             return beat
         return self.members.receive(name, beat, frame[6:12], clock() - old)
 

@@ -1,12 +1,9 @@
 """The sockets of L2: AF_PACKET per interface and protocol, multicast groups, link events.
 
-In:  run() when fileno() is readable or `deadline` has come; duties go to `ownership` directly.
+In:  run() when fileno() is readable or `deadline` has come; duties go to `node.ownership` directly.
 Out: frames on the wire; run() says whether something changed that the agent should hear of.
-Elsewhere: who lives is members.py, who owns ownership.py, what is answered machine.py; the sockets of
-     heartbeats are beating.py; fit interfaces links.py; filters filters.py.
-
-The order in run() is the point of it: first whether we were stopped; then who lives, then who owns, and
-only then answers, so that no question is answered by a node that has just lost the address.
+Elsewhere: every decision is node.py and what it holds; the sockets of heartbeats are beating.py; fit
+     interfaces links.py; filters filters.py.
 """
 
 import contextlib
@@ -22,9 +19,9 @@ from metalbgp import logs
 from metalbgp.l2 import filters, wire
 from metalbgp.l2.beating import Beating
 from metalbgp.l2.links import GROUPS, Interface, Links, dump_requests
-from metalbgp.l2.machine import Conflict, Effect, Join, Leave, Listen, Machine, Send
-from metalbgp.l2.members import Members, Pace
-from metalbgp.l2.ownership import Ownership
+from metalbgp.l2.machine import Conflict, Effect, Join, Leave, Listen, Send
+from metalbgp.l2.members import Pace
+from metalbgp.l2.node import Node
 from metalbgp.l2.packets import age, attach, clock, packet_socket
 
 BUDGET: Final = 64  # frames of one socket in one run(): no flood may keep the others waiting
@@ -39,9 +36,8 @@ class Edge:
     """One network namespace's segments, with the machine that decides."""
 
     def __init__(self, exclude: re.Pattern[str], pace: Pace) -> None:
-        self.machine = Machine()
-        self.members = Members(os.urandom(8), pace, clock())
-        self.ownership = Ownership(self.members, self.machine)
+        self.node = Node(os.urandom(8), pace, clock())
+        self.machine, self.members, self.ownership = self.node.machine, self.node.members, self.node.ownership
         self.beating = Beating(self.members)
         self.send_errors = 0
         self.problems: dict[str, str] = {}  # by what could not be done; gone when it could
@@ -68,54 +64,37 @@ class Edge:
     @property
     def deadline(self) -> float:
         """When run() is due, on clock(), even if nothing is readable."""
-        if self.ownership.pending:
-            return 0.0
-        due = self.machine.deadline
-        moments = (self._next_scan, self.members.deadline, self.ownership.deadline)
-        return min(moments) if due is None else min(due, *moments)
+        return min(self._next_scan, self.node.deadline)
 
     def run(self) -> bool:
         """Read what came, do what is due; True if something changed that people see."""
-        now = clock()
-        changes = self.members.changes
-        if self.members.stalled(now):
-            self._stalled(now)
+        now, changes = clock(), self.members.changes
+        owned = len(self.ownership.owned)
+        if self.node.stopped(now):
+            logs.warn("stalled", owned=owned)
+            for reader in self._sockets.values():
+                _drain(reader)
+            self.beating.drain()
         ready = [descriptor for descriptor, _ in self._epoll.poll(0)]
         changed = self._events.fileno() in ready and self._read_events()
         if now >= self._next_scan:
             changed |= self._scan(now)
         self.beating.read()
-        now = clock()
-        beat = now >= self.members.deadline and self.members.tick(now)
-        self.ownership.step(now)
+        beat = self.node.turn(clock())
         for descriptor in ready:
             if descriptor in self._readers:
                 changed |= self._read_frames(*self._readers[descriptor])
         conflicts = len(self.machine.conflicts)
-        self._carry_out(self.machine.wake(clock()))
-        if beat or (self.members.urgent and not self.ownership.pending):
-            self._beat(beat=beat)
+        self._carry_out(self.node.effects(clock()))
+        now = clock()
+        if self.node.speaks(now, beat=beat):
+            self.beating.send(self.machine.interfaces, now)
         answered, self._answered = (
             self.machine.probing.changes != self._answered,
             self.machine.probing.changes,
         )
         changed |= self.members.changes != changes or bool(self.ownership.news)
         return changed or answered or len(self.machine.conflicts) != conflicts
-
-    def _beat(self, *, beat: bool) -> None:
-        """Say that we live. What is urgent waits until what it tells of is done."""
-        now = clock()
-        if beat or self.members.tick(now):
-            self.beating.send(self.machine.interfaces, now)
-
-    def _stalled(self, now: float) -> None:
-        """We did not run for so long that others have our addresses: what queued is not for us any more."""
-        logs.warn("stalled", owned=len(self.ownership.owned))
-        self.ownership.drop(now, "this node was stopped for a while")
-        for reader in self._sockets.values():
-            _drain(reader)
-        self.beating.drain()
-        self.members.restart(now)
 
     def close(self) -> None:
         """Every socket; the kernel leaves the groups with them."""

@@ -133,6 +133,12 @@ def decode(frame: bytes, keys: Sequence[bytes]) -> Heartbeat | Bad:
     )
 
 
+def sender_of(frame: bytes) -> bytes:
+    """Who a frame says that it is from, whoever signed it."""
+    start = SENDER_AT_UDP if frame[12:14] == b"\x08\x00" else SENDER_AT
+    return frame[start : start + 8]
+
+
 def _split(data: bytes) -> tuple[bytes, ...]:
     return tuple(data[at : at + _SHORT] for at in range(0, len(data), _SHORT))
 

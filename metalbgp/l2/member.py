@@ -99,7 +99,7 @@ class Segment:
 
     def __init__(self, now: float) -> None:
         self.up, self.ready = now, False  # listened to for long enough to answer there
-        self.strange = float("-inf")  # when somebody was heard that signs with another key
+        self.strange: dict[bytes, float] = {}  # who signs with another key, and when that was heard last
         self.since = self.last = float("-inf")  # of the present run of hearing somebody
         self.udp_until = self.want_udp_until = float("-inf")
         self.heard = False  # anybody, ever

@@ -235,17 +235,17 @@ class Members:
             member.claimed = claimed
             self.changes += 1
 
-    def strange(self, interface: str, at: float) -> None:
-        """Somebody there signs with another key."""
+    def strange(self, interface: str, sender: bytes, at: float) -> None:
+        """Somebody there says that it is one of ours, and signs with another key."""
         segment = self.segments.get(interface)
-        if segment is not None:
-            self.changes += at - segment.strange > STRANGE
-            segment.strange = at
+        if segment is not None and sender in self.names and sender != self.sender:
+            self.changes += sender not in segment.strange
+            segment.strange[sender] = at
 
-    def strangers(self, interfaces: Iterable[str], now: float) -> bool:
-        """Whether there are nodes whom we cannot understand, nor they us."""
-        segments = (self.segments[name] for name in interfaces if name in self.segments)
-        return any(now - segment.strange <= STRANGE for segment in segments)
+    def strangers(self, interfaces: Iterable[str]) -> set[bytes]:
+        """Nodes whom we cannot understand, nor they us."""
+        found = {one for name in interfaces if name in self.segments for one in self.segments[name].strange}
+        return {one for one in found if (member := self.member(one)) is None or not member.any_alive}
 
     # ------------------------------------------------------------------ time
 
@@ -303,8 +303,8 @@ class Members:
     def _judge(self, now: float) -> None:
         self._expiry = float("inf")
         for name, segment in self.segments.items():
-            if now - segment.strange > STRANGE and segment.strange > 0:
-                segment.strange = float("-inf")
+            for sender in [one for one, at in segment.strange.items() if now - at > STRANGE]:
+                del segment.strange[sender]
                 self.changes += 1
             if not segment.ready and now - segment.up >= self.pace.interval * self.pace.multiplier:
                 segment.ready = True

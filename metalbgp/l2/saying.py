@@ -19,9 +19,7 @@ def beats(members: Members, interface: str, now: float) -> Iterator[Heartbeat]:
     segment = members.segments.get(interface)
     if segment is None:
         return
-    flags = {Self.ANNOUNCED: ACTIVE, Self.ACTIVE: ACTIVE, Self.LEAVING: ACTIVE | LEAVING}.get(
-        members.state, 0
-    )
+    flags = SAID.get(members.state, 0) if segment.ready else 0
     if segment.want_udp_until > now:
         flags |= WANT_UDP
     heard = []

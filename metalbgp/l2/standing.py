@@ -117,7 +117,7 @@ class Judge:
             if member is not None and word in ("live", "degraded", "deaf"):
                 heard.append((place, sender, member))
                 ranks.append((word == "degraded", place, name))
-            elif self._may_live(sender, word, someone, usable, now):
+            elif self._may_live(sender, word, someone, usable):
                 blocked |= us.sender not in group.senders[:place]
                 self._doubt(group, sender, word)
         ranks.sort()
@@ -125,8 +125,9 @@ class Judge:
         if us.owns and usable and us.sender in group.senders:
             if not group.duty.revertive:
                 mine = self._keeps(group, heard, ranks, holding=holding)
-            if mine and blocked and not holding:
-                mine = False
+            strangers, ours = len(us.strangers(usable)), 1 + len(heard)
+            if mine and (strangers > ours or ((blocked or strangers == ours) and not holding)):
+                mine = False  # of those who sign with different keys, the larger group goes on
             if mine and us.state is not Self.LEAVING and self._must_yield(group, heard, usable, now):
                 mine = False
         owner = us.node if mine else next((name for _, _, name in ranks if name != us.node), "")
@@ -148,11 +149,8 @@ class Judge:
             return "degraded"
         return "live" if any(self.members.hears_us(member, sight) for sight in alive) else "deaf"
 
-    def _may_live(self, sender: bytes, word: str, someone: bool, usable: Sequence[str], now: float) -> bool:
-        """In doubt; or never heard, on a segment on which we hear nobody, and not asked for yet; or silent
-        where nobody is heard but others, which sign with another key: we may be the one that is wrong."""
-        if not someone and self.members.strangers(usable, now):
-            return True
+    def _may_live(self, sender: bytes, word: str, someone: bool, usable: Sequence[str]) -> bool:
+        """In doubt; or never heard, on a segment on which we hear nobody, and not asked for yet;."""
         if sender in self.answered:
             return word not in ("listening", "leaving")
         if word == Life.DOUBT:
