@@ -78,11 +78,29 @@ def test_what_is_not_fit(datagram: bytes) -> None:
     assert fit(datagram) == {}
 
 
-def test_patterns_match_from_the_start_only() -> None:
+def named(name: str, *patterns: str) -> bool:
+    links = Links()
+    links.apply(link(name))
+    return not links.fit(excluded(patterns))
+
+
+def test_our_own_patterns_match_from_the_start_only() -> None:
     assert fit(link("xlo")) != {}
-    assert not Links().fit(excluded(()))
-    assert excluded(()).match("anything") is None
-    assert all(excluded().match(name) for name in EXCLUDED)
+    assert all(excluded().search(pattern.removeprefix("^")) for pattern in EXCLUDED)
+
+
+def test_patterns_match_where_they_say_and_one_is_enough() -> None:
+    assert named("wan0", "an")
+    assert named("wan0", "^eth", "0$")
+    assert not named("wan0", "^an", "^wan$")
+    assert not named("wan0")
+    assert named("WAN0", "^eth", "(?i)^wan")
+    assert not named("WAN0", "(?i)^eth", "^wan")
+
+
+def test_a_bad_pattern_costs_the_others_nothing() -> None:
+    assert named("wan0", "(", "^wan", "*", "(?P<a>x)")
+    assert not named("eth0", "(", "^wan", "*", "(?P<a>x)")
 
 
 def test_leaving_a_bridge_is_not_the_end_of_the_link() -> None:
