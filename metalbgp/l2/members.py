@@ -311,6 +311,7 @@ class Members:
                 self.changes += 1
                 self.urgent |= self.state is Self.ACTIVE
             doubted: set[bytes] = set()
+            unheard: set[bytes] = set()  # lately, the patience with some being longer than with others
             for member in self.everybody():
                 sight = member.sights.get(name)
                 if sight is None or sight.state is Life.DEAD:
@@ -319,11 +320,13 @@ class Members:
                 if state is not sight.state:
                     sight.state = state
                     self.changes += 1
+                if state is not Life.DEAD and now - sight.last > EVIDENCE * member.interval:
+                    unheard.add(member.sender)
                 if state is Life.DOUBT:
                     doubted.add(member.sender)
                 elif state is Life.ALIVE:
                     self._expiry = min(self._expiry, sight.last + member.patience(sight))
-            segment.quiet = frozenset(doubted)
+            segment.quiet = frozenset(unheard if doubted else ())
         for sender, lives in list(self.lives.items()):
             for life, member in list(lives.items()):
                 last = max((sight.last for sight in member.sights.values()), default=float("-inf"))

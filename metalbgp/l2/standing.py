@@ -115,11 +115,14 @@ class Judge:
             word = self._word(group, member, usable)
             places.append(word)
             if member is not None and word in ("live", "degraded", "deaf"):
+                self.answered.pop(sender, None)  # what it says now counts, also when it says no more
                 heard.append((place, sender, member))
                 ranks.append((word == "degraded", place, name))
             elif self._may_live(sender, word, someone, usable):
                 blocked |= us.sender not in group.senders[:place]
                 self._doubt(group, sender, word)
+        if not someone and us.strangers(usable, now):  # the best candidate may be the one that is wrong
+            blocked = True
         ranks.sort()
         mine = bool(ranks) and ranks[0][2] == us.node
         if us.owns and usable and us.sender in group.senders:
@@ -180,6 +183,8 @@ class Judge:
             if all(now - sight.since < SETTLED * member.interval for sight in alive):
                 continue
             hears = {found for sight in alive for found, _ in sight.hears}
+            if not hears and group.standing.mine:
+                continue  # who hears nobody keeps what it has and claims nothing new
             better = hears.intersection(group.senders[:place]) - {self.members.sender}
             if not better:
                 return True
