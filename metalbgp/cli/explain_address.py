@@ -22,7 +22,8 @@ from metalbgp.model.configuration import Configuration, Pool
 from metalbgp.model.reasons import AddressNotInPool, NoAddress
 from metalbgp.model.services import Node
 from metalbgp.model.virtualips import HELD_PHASES, VirtualIP
-from metalbgp.plan.lines import pool_text
+from metalbgp.plan.lines import answering, pool_text
+from metalbgp.select.merge import standing_by
 from metalbgp.select.select import NodeView
 
 LABEL = 12  # width of the words in front
@@ -42,7 +43,7 @@ class AddressExplanation(Struct, frozen=True):
     refused: NoAddress | None = None  # why a Service that nothing connects with it cannot have it
     bgp_nodes: tuple[str, ...] | None = ()  # None, here and below: not allowed to read Nodes
     peers: tuple[str, ...] = ()  # that at least one of these nodes announces it to
-    l2_owner: str = ""
+    l2_nodes: tuple[str, ...] = ()  # who may answer, in order
     asking: str = ""  # node that asks its segment, in phase probing
 
 
@@ -125,7 +126,7 @@ def explained(
         if nodes is None
         else tuple(sorted(name for name, plan in plans.items() if plan.routes)),
         peers=tuple(sorted({route.peer for plan in plans.values() for route, _ in plan.routes})),
-        l2_owner=next((duty.candidates[0] for plan in plans.values() for duty in plan.duties), ""),
+        l2_nodes=standing_by(plans).get(address, ()),
         asking=next((name for name, plan in sorted(plans.items()) if plan.probes), ""),
     )
 
@@ -151,7 +152,7 @@ def lines(found: AddressExplanation, pool: Pool | None, now: datetime) -> Iterat
             yield _labelled("remedy", found.refused.remedy())
     if found.phase == "bound" and found.bgp_nodes is not None:
         yield _labelled("BGP", _announced(found.bgp_nodes, found.peers) if found.bgp_nodes else "no node")
-        yield _labelled("L2", f"{found.l2_owner} answers" if found.l2_owner else "no node")
+        yield _labelled("L2", answering(found.l2_nodes) if found.l2_nodes else "no node")
     if found.phase == "probing" and found.bgp_nodes is not None:
         who = f"{found.asking} asks" if found.asking else "no node can ask"
         yield _labelled("L2", f"{who} the segment whether anybody has it")

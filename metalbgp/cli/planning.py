@@ -19,14 +19,14 @@ from metalbgp.model import extended
 from metalbgp.model.addresses import family, parse
 from metalbgp.model.allocation import Allocation
 from metalbgp.model.configuration import Configuration, Peer, Source
-from metalbgp.model.routes import Attributes
+from metalbgp.model.routes import Attributes, NodePlan
 from metalbgp.model.selectors import any_matches
 from metalbgp.model.services import Endpoints, Node, Service
 from metalbgp.model.virtualips import HELD_PHASES, VirtualIP
 from metalbgp.plan.plan import plan, virtual_ip
 from metalbgp.plan.ranking import Claimant
 from metalbgp.plan.scene import Scene
-from metalbgp.select.merge import merge
+from metalbgp.select.merge import merge, standing_by
 from metalbgp.select.select import NodeView
 
 # Fields of a peer whose change its session outlives (exabgp-conf/README.md).
@@ -153,14 +153,14 @@ def _claims(before: World, after: World, given: Mapping[str, tuple[str, ...]]) -
 def _announced(world: World, claims: Sequence[VirtualIP]) -> tuple[dict[Key, Attributes], dict[str, str]]:
     """Routes and L2 owners of all nodes."""
     routes: dict[Key, Attributes] = {}
-    owners: dict[str, str] = {}
+    plans: dict[str, NodePlan] = {}
     for node in world.nodes:
         view = NodeView(world.configuration, node)
         # As if each had been written with this configuration, so that no node waits for another one.
         whole = merge(view.select(replace(vip, configuration=0)) for vip in claims)
         routes |= {(node.name, route.peer, route.prefix): route.attributes for route, _ in whole.routes}
-        owners |= {one.address: node.name for one in whole.duties if one.candidates[0] == node.name}
-    return routes, owners
+        plans[node.name] = whole
+    return routes, {address: nodes[0] for address, nodes in standing_by(plans).items()}
 
 
 def _routes(now: Mapping[Key, Attributes], then: Mapping[Key, Attributes]) -> Iterator[RouteChange]:

@@ -63,6 +63,7 @@ def read_bgp(
 
 def read_l2(raw: RawL2, findings: Findings, known: Sequence[Pool]) -> L2Advertisement:
     spec = raw.spec
+    more = extensions.of_layer2(raw.metadata.annotations, findings)
     return L2Advertisement(
         name=raw.name,
         pools=tuple(sorted(pool.name for pool in _pools(raw, findings, known))),
@@ -70,6 +71,9 @@ def read_l2(raw: RawL2, findings: Findings, known: Sequence[Pool]) -> L2Advertis
         preferences=_preferences(spec.preferred_node_selectors or [], findings),
         interfaces=tuple(sorted(findings.distinct("spec.interfaces", spec.interfaces))),
         service_selectors=selectors.read_all(findings, "spec.serviceSelectors", spec.service_selectors),
+        revertive=more.revertive,
+        fenced=more.fenced,
+        even=more.even,
         source=raw.metadata.source,
     )
 

@@ -174,8 +174,12 @@ def _not_in_force(
         if peer.now is not None and not peer.findings.found:
             for field, why in peers.not_in_force(peer.now, raw.spec):
                 yield NotInForce(kind="BGPPeer", object=peer.name, field=field, why=why)
-    known = {"BGPPeer": extensions.OF_PEERS, "BGPAdvertisement": extensions.OF_ADVERTISEMENTS}
-    for one in (*objects.peers, *objects.bgp_advertisements):
+    known = {
+        "BGPPeer": extensions.OF_PEERS,
+        "BGPAdvertisement": extensions.OF_ADVERTISEMENTS,
+        "L2Advertisement": extensions.OF_LAYER2,
+    }
+    for one in (*objects.peers, *objects.bgp_advertisements, *objects.l2_advertisements):
         kind = type(one).__name__
         for field, why in extensions.unknown(one.metadata.annotations, known[kind]):
             yield NotInForce(kind=kind, object=one.name, field=field, why=why)

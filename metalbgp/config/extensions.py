@@ -1,8 +1,8 @@
-"""What metallb.io has no fields for: annotations metalbgp.io/… on BGPAdvertisements and BGPPeers.
+"""What metallb.io has no fields for: annotations metalbgp.io/… on advertisements and BGPPeers.
 
 In:  an object's annotations, Findings to note mistakes in. Out: their values; they count only if nothing was
-     noted. Other software ignores them, so the YAML stays MetalLB's own (docs/bgp.md).
-Elsewhere: what they do to a route is select/, to a session speaker/neighbors.py.
+     noted. Other software ignores them, so the YAML stays MetalLB's own (docs/bgp.md, docs/layer2.md).
+Elsewhere: what they do to a route or a duty is select/, to a session speaker/neighbors.py, to an order plan/.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -22,6 +22,7 @@ OF_ADVERTISEMENTS: Final = (
     *("med", "prepend", "service-may"),
 )
 MAY: Final = ("blackhole", "communities", "local-preference")  # words of service-may
+OF_LAYER2: Final = ("fencing", "revertive", "spread")
 OF_PEERS: Final = ("listen-port", "ttl-security")
 MOST_PREPENDED: Final = 16  # of our own number; longer paths are cut or refused by many routers
 LONGEST_DELAY: Final = 300  # seconds; a data path that needs longer is broken
@@ -62,6 +63,27 @@ def of_advertisement(notes: Mapping[str, str] | None, findings: Findings) -> Rou
     )
 
 
+class Layer2Extensions(Struct, frozen=True):
+    """Of an L2Advertisement."""
+
+    revertive: bool = True
+    fenced: bool = False
+    even: bool = False
+
+
+def of_layer2(notes: Mapping[str, str] | None, findings: Findings) -> Layer2Extensions:
+    def read(name: str, how: Callable[[str], bool], otherwise: bool) -> bool:
+        text = (notes or {}).get(PREFIX + name)
+        found = None if text is None else findings.read(_field(name), how, text)
+        return otherwise if found is None else found
+
+    return Layer2Extensions(
+        revertive=read("revertive", yes, True),
+        fenced=read("fencing", lambda text: _only("lease", text), False),
+        even=read("spread", lambda text: _only("even", text), False),
+    )
+
+
 def ttl_security(notes: Mapping[str, str] | None, findings: Findings) -> bool:
     """GTSM (RFC 5082), of a BGPPeer."""
     text = (notes or {}).get(f"{PREFIX}ttl-security")
@@ -91,6 +113,13 @@ def ours(notes: Mapping[str, str] | None) -> dict[str, str]:
 
 def _field(name: str) -> str:
     return f"metadata.annotations.{PREFIX}{name}"
+
+
+def _only(word: str, text: str) -> bool:
+    """A word that is the only one so far, so that a later one changes the meaning of none."""
+    if text != word:
+        raise Mistake(f'"{text}" is not "{word}", the only value there is', f"write {word}, or take it out")
+    return True
 
 
 def _may(text: str) -> tuple[str, ...]:

@@ -76,9 +76,9 @@ def _matching(advertisements: Sequence[BGPAdvertisement] | Sequence[L2Advertisem
 
 
 def _ranking(advertisements: Sequence[L2Advertisement]) -> Facts:
-    """Which nodes an L2Advertisement covers and prefers."""
+    """Which nodes an L2Advertisement covers and prefers, and whether it balances them."""
     facts: Facts = {}
     for one in advertisements:
         for pool in one.pools:
-            facts.setdefault(pool, set()).add((one.name, one.node_selectors, one.preferences))
+            facts.setdefault(pool, set()).add((one.name, one.node_selectors, one.preferences, one.even))
     return facts

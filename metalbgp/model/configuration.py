@@ -145,6 +145,10 @@ class L2Advertisement(Struct, frozen=True):
     preferences: tuple[Preference, ...] = ()
     interfaces: tuple[str, ...] = ()  # empty: all
     service_selectors: tuple[Selector, ...] = ()
+    # Annotations metalbgp.io/… (config/extensions.py)
+    revertive: bool = True  # a better candidate that returns takes the address back
+    fenced: bool = False  # fencing: lease; nobody answers without holding the address's Lease
+    even: bool = False  # spread: even; addresses of a pool are balanced over equal candidates
     source: Source = Source()
 
 

@@ -5,7 +5,7 @@ Out: text lines, the same for the CLI and for the stories of the tests.
 Elsewhere: finding out is explain.py; colour and width are cli/.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 from metalbgp.model.addresses import Range, from_int
 from metalbgp.model.configuration import Pool
@@ -111,11 +111,17 @@ def _l2(ownership: Ownership) -> Iterator[str]:
     if ownership.reason is not None:
         yield from _labelled("L2", f"no: {ownership.reason.explain()}")
         return
-    owner, *others = ownership.candidates or ("no node",)
-    after = f", then {', '.join(others)}" if others else ""
     names = ", ".join(ownership.advertisements)
-    yield from _labelled("L2", f"advertisement {names} → {ownership.address}: {owner} answers{after}")
+    yield from _labelled(
+        "L2", f"advertisement {names} → {ownership.address}: {answering(ownership.candidates)}"
+    )
     yield from _rows(ownership.lines, lambda line: "yes")
+
+
+def answering(nodes: Sequence[str]) -> str:
+    """Who answers in L2 while all of them live; the plan cannot say more (select/merge.py)."""
+    first, *others = nodes or ("no node",)
+    return f"{first} answers{', then ' if others else ''}{', '.join(others)}"
 
 
 def _rows(rows: tuple[Line, ...], yes: Callable[[Line], str]) -> Iterator[str]:

@@ -1,13 +1,13 @@
 """Several wishes for one (peer, prefix) make one route: communities are unioned (metallb.md 3.1).
 
 In:  contributions: a Route and why it is wanted.
-Out: one Route with the Provenance of all.
+Out: one Route with the Provenance of all; of all nodes' plans, who stands ready for an address in L2.
 Elsewhere: disagreement inside one Service is refused in select.py. Between Services the oldest one's
 localPref, MED and path win: a new Service must not take away, nor move, the route of those that share its
 prefix.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from metalbgp.model.extended import is_bandwidth
 from metalbgp.model.routes import Attributes, Duty, NodePlan, Provenance, Refused, Route
@@ -70,3 +70,20 @@ def _age(contribution: Contribution) -> tuple[str, tuple[str, ...], tuple[str, .
     """Total, so that the order of arrival never decides."""
     route, why = contribution
     return why.created, why.services, why.advertisements, repr(route.attributes)
+
+
+def standing_by(plans: Mapping[str, NodePlan]) -> dict[str, tuple[str, ...]]:
+    """Address → the nodes that may answer for it, in order, of all nodes' plans.
+
+    While all of them live the first answers and the others stand by. Who does at this moment is known to the
+    nodes alone (l2/ownership.py): whoever says more than that has asked them.
+    """
+    ready: dict[str, set[str]] = {}
+    order: dict[str, tuple[str, ...]] = {}
+    for node, plan in plans.items():
+        for duty in plan.duties:
+            ready.setdefault(duty.address, set()).add(node)
+            order[duty.address] = duty.candidates
+    return {
+        address: tuple(node for node in order[address] if node in nodes) for address, nodes in ready.items()
+    }

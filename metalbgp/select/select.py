@@ -286,7 +286,11 @@ class NodeView:
         if not wanted:
             return ()
         named = None if interfaces is None else tuple(sorted(interfaces))
-        return (Duty(vip.address, named, vip.candidates),)
+        # Of all advertisements, whichever cover this node: all candidates must live by the same rules.
+        all_of = {name for holder in vip.holders.values() for name in holder.l2}
+        asked = [self._l2[name] for name in all_of if name in self._l2]
+        revertive, fenced = all(one.revertive for one in asked), any(one.fenced for one in asked)
+        return (Duty(vip.address, named, vip.candidates, revertive, fenced),)
 
     def _probes(self, vip: VirtualIP) -> tuple[Probe, ...]:
         """The first candidate asks: it is the one that would answer. Endpoints do not matter to that."""

@@ -113,6 +113,9 @@ LAYER2 = st.builds(
     preferences=few(st.builds(Preference, weight=st.integers(1, 100), selector=SELECTOR)),
     interfaces=few(WORD),
     service_selectors=few(SELECTOR),
+    revertive=st.booleans(),
+    fenced=st.booleans(),
+    even=st.booleans(),
     source=SOURCE,
 )
 BFD = st.builds(

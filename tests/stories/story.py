@@ -32,7 +32,7 @@ from metalbgp.model.configuration import Configuration
 from metalbgp.model.routes import Attributes
 from metalbgp.plan.explain import explain
 from metalbgp.plan.lines import lines
-from metalbgp.select.merge import merge
+from metalbgp.select.merge import merge, standing_by
 from metalbgp.select.select import select
 from metalbgp.speaker.announcer import Announcer, Changes
 from tests.small_controller import SmallController
@@ -244,15 +244,11 @@ class Stage(SmallController):
 
     def answers(self) -> Iterator[str]:
         """While all nodes live: the first that is ready to. The others stand by."""
-        ready: dict[str, list[str]] = {}
-        duties = {}
-        for name, plan in self.plans():
-            for duty in plan.duties:
-                ready.setdefault(duty.address, []).append(name)
-                duties[duty.address] = duty
-        for address, duty in sorted(duties.items()):
-            on = f" on {', '.join(duty.interfaces)}" if duty.interfaces else ""
-            first, *others = [name for name in duty.candidates if name in ready[address]]
+        plans = dict(self.plans())
+        duties = {duty.address: duty for plan in plans.values() for duty in plan.duties}
+        for address, (first, *others) in sorted(standing_by(plans).items()):
+            interfaces = duties[address].interfaces
+            on = f" on {', '.join(interfaces)}" if interfaces else ""
             yield f"{first} answers for {address}{on}{', then ' if others else ''}{', '.join(others)}"
 
     def plans(self) -> Iterator[tuple[str, Any]]:

@@ -1,4 +1,4 @@
-"""Annotations metalbgp.io/… on BGPAdvertisements and BGPPeers: what they become, and what is refused."""
+"""Annotations metalbgp.io/… on advertisements and BGPPeers: what they become, and what is refused."""
 
 from typing import Any
 
@@ -11,9 +11,9 @@ from metalbgp.config import compiled as stored
 from metalbgp.config import virtualip
 from metalbgp.config.services import annotations
 from metalbgp.model import extended
-from metalbgp.model.configuration import BGPAdvertisement
+from metalbgp.model.configuration import BGPAdvertisement, L2Advertisement
 from metalbgp.model.services import RouteWishes
-from tests.unit.config.made import alias, bgp, compiled, peer, whys
+from tests.unit.config.made import alias, bgp, compiled, l2, peer, whys
 from tests.values import holder, vip
 
 M = "metalbgp.io/"
@@ -101,6 +101,42 @@ def test_an_annotation_of_ours_that_nothing_reads_is_told_with_the_near_miss() -
     assert '(did you mean "prepend"?)' in said["BGPAdvertisement", FIELD + "prependd"]
     assert ("BGPPeer", FIELD + "med") in said
     assert len(said) == 2
+
+
+def test_an_l2_advertisement_says_who_keeps_an_address_whether_it_is_fenced_and_spread() -> None:
+    def read(**notes: str) -> L2Advertisement:
+        result = compiled(l2("a", notes=noted(**notes)))
+        assert (whys(result), result.not_in_force) == ([], ())
+        assert stored.decode(_bytes(result)) == result.configuration
+        return result.configuration.l2_advertisements[0]
+
+    plain = read()
+    assert (plain.revertive, plain.fenced, plain.even) == (True, False, False)
+    assert read(revertive="true") == plain
+    found = read(revertive="false", fencing="lease", spread="even")
+    assert (found.revertive, found.fenced, found.even) == (False, True, True)
+
+
+@pytest.mark.parametrize(
+    ("note", "why"),
+    [
+        ({"revertive": "no"}, '"no" is neither true nor false'),
+        ({"fencing": "true"}, '"true" is not "lease", the only value there is'),
+        ({"spread": ""}, '"" is not "even"'),
+    ],
+)
+def test_what_an_l2_advertisement_cannot_mean_keeps_it_out(note: dict[str, str], why: str) -> None:
+    result = compiled(l2("a", notes=noted(**note)))
+    assert result.configuration.l2_advertisements == ()
+    assert [one.field for one in result.invalid] == [FIELD + next(iter(note))]
+    assert why in result.invalid[0].why
+
+
+def test_an_annotation_of_another_kind_does_nothing_on_an_l2_advertisement_and_that_is_told() -> None:
+    result = compiled(l2("a", notes=noted(med="1", fence="lease")))
+    said = {one.field: one.why for one in result.not_in_force if one.kind == "L2Advertisement"}
+    assert said.keys() == {FIELD + "fence", FIELD + "med"}
+    assert '(did you mean "fencing"?)' in said[FIELD + "fence"]
 
 
 def test_well_known_names_need_no_community_object_and_an_alias_of_that_name_comes_first() -> None:

@@ -219,3 +219,22 @@ class TestL2:
 
         assert duty("a", "b", "far") == (Duty(ADDRESS, ("eth0", "eth1", "eth2"), ("n1", "n2")),)
         assert duty("a", "c") == (Duty(ADDRESS, None, ("n1", "n2")),)
+
+    def test_one_advertisement_that_fences_or_keeps_does_so_on_every_node(self) -> None:
+        """Also on one that it does not cover: two candidates with two rules would be two owners."""
+        made = configuration(
+            l2("plain"),
+            l2("keeps", revertive=False, node_selectors=(labelled(rack="9"),)),
+            l2("fences", fenced=True),
+        )
+
+        def rules(**holders: tuple[str, ...]) -> tuple[bool, bool]:
+            plan = self.on(
+                N1, made, holders={f"web/{key}": holder(l2=names) for key, names in holders.items()}
+            )
+            (duty,) = plan.duties
+            return duty.revertive, duty.fenced
+
+        assert rules(a=("plain",)) == (True, False)
+        assert rules(a=("plain", "keeps")) == (False, False)
+        assert rules(a=("plain",), b=("keeps",), c=("fences",)) == (False, True)
