@@ -1,6 +1,6 @@
-"""The key of L2 heartbeats on a real API server: made once, kept by the next leader, made anew when it is gone.
+"""The key of L2 heartbeats on a real API server: made once, kept by the next leader, new when it is gone.
 
-Elsewhere: the speakers' part of a rotation is l2/members.py; the Secret's other entries, tests/unit/controller.
+Elsewhere: the speakers' part of a rotation is l2/members.py; other entries are in tests/unit/controller.
 """
 
 import base64

@@ -326,7 +326,7 @@ async def test_the_heartbeat_key_is_made_once_and_again_when_it_is_taken_away() 
         await it.one.begin()
         first = key()
         assert len(first) == 32
-        give_peer(api, "tor", password="one")
+        give_peer(api, "tor", password="one")  # noqa: S106
         await until(lambda: it.password("tor") == "one" and key() == first)
     async with bench(api) as it:  # another leader
         await it.one.begin()
