@@ -121,8 +121,6 @@ class Judge:
             elif self._may_live(sender, word, someone, usable):
                 blocked |= us.sender not in group.senders[:place]
                 self._doubt(group, sender, word)
-        if not someone and us.strangers(usable, now):  # the best candidate may be the one that is wrong
-            blocked = True
         ranks.sort()
         mine = bool(ranks) and ranks[0][2] == us.node
         if us.owns and usable and us.sender in group.senders:
