@@ -2,9 +2,10 @@
 
 In:  what stands behind the address, nodes, live speakers, advertisements.
 Out: L2: node names, best first (metallb.md 4.3: preference weights, then SHA-256 over node and first address:
-     MetalLB's order, so that a migration moves nothing). BGP: whether nodes that only terminate announce.
-Elsewhere: the first *live* candidate owns it, decided in l2/machine.py without the controller; what the rank
-     means for one node is select/.
+     MetalLB's order, so that a migration moves nothing), five of them and from several zones. BGP: whether
+     nodes that only terminate announce.
+Elsewhere: the first *live* candidate owns it, decided in l2/ownership.py without the controller; what the
+     rank means for one node is select/.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -22,6 +23,7 @@ from metalbgp.plan.scene import Scene
 from metalbgp.select.select import node_gate, select
 
 WRITTEN: Final = 5  # candidates in a VirtualIP: enough to outlive four nodes without a controller
+ZONE: Final = "topology.kubernetes.io/zone"
 
 
 class Claimant(Struct, frozen=True):
@@ -70,7 +72,7 @@ def candidates(claimants: Sequence[Claimant], scene: Scene) -> tuple[str, ...]:
     able = [claimant for claimant in claimants if claimant.holder.l2 and claimant.holder.serving]
     going = [replace(one, holder=replace(one.holder, nodes=one.holder.terminating)) for one in able]
     local = [one for one in going if one.holder.policy == "Local"]
-    return tuple(dict.fromkeys((*_first(able, scene), *_first(local, scene))))[:WRITTEN]
+    return spread_zones(tuple(dict.fromkeys((*_first(able, scene), *_first(local, scene)))), scene.nodes)
 
 
 def _first(claimants: Sequence[Claimant], scene: Scene) -> tuple[str, ...]:
@@ -81,11 +83,29 @@ def _first(claimants: Sequence[Claimant], scene: Scene) -> tuple[str, ...]:
     return ()
 
 
+def spread_zones(ordered: Sequence[str], nodes: Mapping[str, Node], most: int = WRITTEN) -> tuple[str, ...]:
+    """Which of the nodes are written, in their order: a zone that fails must not take all of them with it.
+
+    The first is in. Then round by round, in the order, one node of every zone that has as few in the list as
+    any; nodes without the label are one zone. So as many zones as there is room for are in the list, and
+    where there is one zone only, the first five are.
+    """
+    if len(ordered) <= most:
+        return tuple(ordered)
+    counts: dict[str, int] = {}
+    rounds: list[tuple[int, int]] = []  # (how many of its zone stand before it, place)
+    for place, name in enumerate(ordered):
+        zone = nodes[name].labels.get(ZONE, "")
+        rounds.append((counts.get(zone, 0), place))
+        counts[zone] = counts.get(zone, 0) + 1
+    return tuple(ordered[place] for place in sorted(place for _, place in sorted(rounds)[:most]))
+
+
 def askers(claimants: Sequence[Claimant], scene: Scene) -> tuple[str, ...]:
     """The nodes that may ask the segment for an address, the first of which does (phase probing): those that
     could answer for it if all had endpoints, because there may be none yet."""
     anywhere = [replace(one, holder=replace(one.holder, policy="Cluster")) for one in claimants]
-    return _first(anywhere, scene)[:WRITTEN]
+    return spread_zones(_first(anywhere, scene), scene.nodes)
 
 
 def eligible(claimant: Claimant, scene: Scene) -> dict[str, int]:

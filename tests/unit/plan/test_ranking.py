@@ -4,7 +4,7 @@ import pytest
 
 from metalbgp.model.configuration import Preference
 from metalbgp.model.services import EXCLUDE_LABEL, Node
-from metalbgp.plan.ranking import Claimant, candidates, order
+from metalbgp.plan.ranking import ZONE, Claimant, candidates, order
 from metalbgp.plan.scene import Scene
 from tests.values import configuration, holder, l2, labelled, node
 
@@ -92,3 +92,13 @@ def test_of_several_services_the_oldest_that_can_be_served_decides() -> None:
     young = Claimant("web/a", holder(created="2", l2=("layer2",)), first="192.0.2.1")
     silent = Claimant("web/0", holder(created="0", l2=("layer2",), serving=False), first="10.0.0.1")
     assert candidates([young, silent, old], scene) == order(LETTERS, "192.0.2.2")
+
+
+def test_the_five_are_from_different_zones_and_stay_in_the_order_of_the_hash() -> None:
+    zones = {f"n{number}": "far" if number in (3, 8) else "near" for number in range(9)}
+    nodes = {name: Node(name=name, labels={ZONE: zone}) for name, zone in zones.items()}
+    claimant = Claimant(service="web/a", holder=holder(l2=("layer2",)), first=FIRST)
+    scene = Scene(configuration=configuration(l2()), nodes=nodes, live=nodes.keys())
+    whole, written = order(nodes, FIRST), candidates([claimant], scene)
+    assert whole == ("n7", "n4", "n6", "n2", "n0", "n1", "n5", "n3", "n8")
+    assert written == ("n7", "n4", "n6", "n3", "n8")
