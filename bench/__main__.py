@@ -39,6 +39,10 @@ def main() -> int:
         from bench.statuses import main as statuses  # a simulation, of the product itself
 
         return statuses(console)
+    if options.what == "spread":
+        from bench.spread import main as spread  # pure
+
+        return spread(console)
     if options.what == "peers":
         from bench.fleet import main as fleet  # needs the binaries of an API server
 
@@ -98,12 +102,13 @@ def _options() -> argparse.Namespace:
     parser.add_argument(
         "what",
         nargs="?",
-        choices=["services", "allocation", "answers", "bgp", "peers", "statuses"],
+        choices=["services", "allocation", "answers", "bgp", "peers", "spread", "statuses"],
         default="services",
         help="services on a lab (default); without any lab: allocation, the pure function that chooses "
         "addresses; answers, one node's 10,000 addresses in L2; "
         "bgp, a speaker with real routers, API server and controller; peers, 1,000 BGPPeers at "
-        "once; statuses, a simulation of what 500 speakers write",
+        "once; spread, how even the order of L2 candidates is; statuses, a simulation of what 500 "
+        "speakers write",
     )
     parser.add_argument("--lab", default="lab", help="name of the lab (default: lab)")
     parser.add_argument("--namespace", default="metallb-system", help="where the implementation's pods are")

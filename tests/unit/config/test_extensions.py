@@ -106,7 +106,9 @@ def test_an_annotation_of_ours_that_nothing_reads_is_told_with_the_near_miss() -
 def test_an_l2_advertisement_says_who_keeps_an_address_whether_it_is_fenced_and_spread() -> None:
     def read(**notes: str) -> L2Advertisement:
         result = compiled(l2("a", notes=noted(**notes)))
-        assert (whys(result), result.not_in_force) == ([], ())
+        assert whys(result) == []
+        told = [FIELD + "spread"] if "spread" in notes else []
+        assert [one.field for one in result.not_in_force] == told  # not implemented yet
         assert stored.decode(_bytes(result)) == result.configuration
         return result.configuration.l2_advertisements[0]
 

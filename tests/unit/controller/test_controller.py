@@ -13,7 +13,16 @@ from msgspec.structs import replace
 
 from metalbgp.cluster import decode
 from metalbgp.cluster.errors import Invalid, NotLeading, Unreachable
-from metalbgp.cluster.resources import IP_ADDRESS_POOLS, SERVICES, SPEAKER_CONFIGURATIONS, VIRTUAL_IPS
+from metalbgp.cluster.resources import (
+    ENDPOINT_SLICES,
+    IP_ADDRESS_POOLS,
+    L2_ADVERTISEMENTS,
+    NODES,
+    PODS,
+    SERVICES,
+    SPEAKER_CONFIGURATIONS,
+    VIRTUAL_IPS,
+)
 from metalbgp.controller import addresses, configure, reconcile
 from metalbgp.controller.controller import Controller, Options, live_nodes
 from tests.fakeapi import FakeClient
@@ -138,6 +147,35 @@ async def test_all_or_none_of_a_dual_stack_service_without_flapping() -> None:
             if what.startswith("virtualips/") and "phase" in body.get("spec", {})
         ]
         assert "releasing" not in phases
+
+
+async def test_both_addresses_of_a_dual_stack_service_have_the_order_of_its_first() -> None:
+    """Which is the IPv4 one, as in MetalLB's status; by their own the two would be on two nodes."""
+    world = World()
+    world.pool("production", "192.0.2.1-192.0.2.1", "2001:db8::1-2001:db8::1")
+    world.api.put(L2_ADVERTISEMENTS, "all", {"spec": {}}, NS)
+    for letter in "abcd":
+        world.api.put(NODES, f"node-{letter}", {})
+        labels = {"app": "metallb", "component": "speaker"}
+        ready = {"conditions": [{"type": "Ready", "status": "True"}]}
+        pod = {"metadata": {"labels": labels}, "spec": {"nodeName": f"node-{letter}"}, "status": ready}
+        world.api.put(PODS, f"speaker-{letter}", pod, NS)
+    async with running(world):
+        world.service("web", dual="RequireDualStack")
+        piece = {
+            "metadata": {"labels": {"kubernetes.io/service-name": "web"}},
+            "addressType": "IPv4",
+            "endpoints": [{"addresses": ["10.1.0.1"], "nodeName": "node-a", "conditions": {"ready": True}}],
+        }
+        world.api.put(ENDPOINT_SLICES, "web-1", piece, "web")
+        names = ("192.0.2.1", "2001-0db8-0000-0000-0000-0000-0000-0001")
+        await until(lambda: len(world.addresses("web")) == 2)
+        by_first = [f"node-{letter}" for letter in "cadb"]  # the vector of 192.0.2.1; 2001:db8::1 is dbac
+
+        def written(name: str) -> Any:
+            return world.api.spec(VIRTUAL_IPS, name).get("candidates")
+
+        await until(lambda: [written(name) for name in names] == [by_first] * 2)
 
 
 async def test_what_one_family_got_goes_back_when_the_other_is_not_to_be_had() -> None:
