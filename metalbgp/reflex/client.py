@@ -121,10 +121,10 @@ class ReflexClient:
         if self._writer is not None:
             await self._tell(self._writer)
 
-    async def fence(self, seconds: Mapping[str, float]) -> None:
-        """Fenced addresses whose Leases are held, and for how much longer. Never told twice: it expires."""
-        if self._writer is not None and self._told is not None and seconds:
-            await self._write(self._writer, {"fence": [list(each) for each in seconds.items()]})
+    async def fence(self, until: Mapping[str, float]) -> None:
+        """Fenced addresses whose Leases are held, and until when (CLOCK_BOOTTIME). It expires by itself."""
+        if self._writer is not None and self._told is not None and until:
+            await self._write(self._writer, {"fence": [list(each) for each in until.items()]})
 
     async def set_probes(self, probes: Mapping[str, tuple[Sequence[str] | None, str]]) -> None:
         """The full mapping of what to ask the segment for. Its answers stand in `state`."""

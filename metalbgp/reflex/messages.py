@@ -4,7 +4,7 @@ In:  a line from the agent:
        {"identity": {"node": NAME, "keys": [BASE64, …]}}    the first key signs
        {"add": [[address, [interface, …] or null, [candidate, …], {"revertive": …, "fenced": …}], …]}
        {"remove": [address, …]}, {"full": true}: what this connection did not name is gone
-       {"probes": [[address, [interface, …] or null, token], …]}, {"fence": [[address, seconds], …]}
+       {"probes": [[address, [interface, …] or null, token], …]}, {"fence": [[address, until], …]}
        {"exclude": [pattern, …]}, {"ask": "state"}
 Out: one of the values below; a Problem for a line that is none of them. What is wrong inside a list is left
      out and named, the rest counts: one bad address must not cost the others their answers.
@@ -47,9 +47,10 @@ class Full(NamedTuple):
 
 
 class Fence(NamedTuple):
-    """Fenced addresses, and for how many seconds from now they may be answered for."""
+    """Fenced addresses, and until when they may be answered for: on CLOCK_BOOTTIME, which both ends share. A
+    message that was delayed must not grant more than was granted."""
 
-    seconds: dict[bytes, float]
+    until: dict[bytes, float]
     refused: tuple[str, ...] = ()
 
 

@@ -92,7 +92,7 @@ class Process:
         self._path = path
         self._connections: dict[int, Connection] = {}
         self._agent: int | None = None  # the connection that last said who we are
-        self._wants: set[bytes] = set()  # fenced addresses that the agent was told we would answer for
+        self._wants: set[bytes] | None = None  # fenced addresses that the agent was told we would answer for
         self._refused: tuple[str, ...] = ()
         self._leaving = False
         self._tell_at: float | None = None
@@ -232,7 +232,7 @@ class Process:
             ownership.set_probes({address: Question(*one) for address, one in message.probes.items()}, now)
             self._obeyed(message.refused)
         elif isinstance(message, messages.Fence):
-            ownership.fence({address: now + each for address, each in message.seconds.items()})
+            ownership.fence(message.until)
             self._obeyed(message.refused)
         elif isinstance(message, messages.Exclude):
             self._edge.exclude(excluded(message.patterns))
@@ -242,7 +242,7 @@ class Process:
         now, members = clock(), self._edge.members
         if self._agent != descriptor:
             logs.log("agent-here", node=message.node, before=len(self._edge.ownership.duties))
-            self._agent, self._wants, self._refused = descriptor, set(), ()
+            self._agent, self._wants, self._refused = descriptor, None, ()
         self._edge.beating.keys.set(message.keys, now)
         members.identify(message.node, bool(message.keys), now)
         self._obeyed(message.refused)

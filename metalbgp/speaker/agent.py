@@ -16,6 +16,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import msgspec
+from msgspec import structs
 
 from metalbgp import life, logs, web
 from metalbgp.cluster.access import find
@@ -67,7 +68,7 @@ async def run(options: argparse.Namespace) -> None:
     )
 
     def report() -> NodeReport:
-        return agent.record.report(
+        made = agent.record.report(
             agent.announcer,
             agent.reflex,
             time.monotonic(),
@@ -77,6 +78,7 @@ async def run(options: argparse.Namespace) -> None:
             ready=not agent.ready(),
             probes=agent.probes[:PROBES],
         )
+        return structs.replace(made, problems=(*made.problems, *agent.fencing.problems()))
 
     status = Status(
         client,

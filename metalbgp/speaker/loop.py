@@ -32,6 +32,7 @@ from metalbgp.model.report import ProbeReport
 from metalbgp.model.virtualips import WATCHED_PHASES, VirtualIP
 from metalbgp.reflex.client import May, ReflexClient
 from metalbgp.speaker.announcer import Announcer, Changes
+from metalbgp.speaker.fencing import Fencing
 from metalbgp.speaker.link import ParentLink
 from metalbgp.speaker.metrics import SpeakerMetrics
 from metalbgp.speaker.record import PROBLEM_AGE, Record
@@ -60,7 +61,9 @@ class Agent:
             on_conflict=self._on_conflict,
             on_state=self._on_reflex,
             on_owned=self._on_owned,
+            on_wants=self._on_wants,
         )
+        self.fencing = Fencing(client, options.namespace, options.node, self.reflex.fence)
         self.changed = asyncio.Event()  # statuses are due
         self.urgent = asyncio.Event()  # ... and somebody waits for them
         self.probes: tuple[ProbeReport, ...] = ()
@@ -222,6 +225,10 @@ class Agent:
                 {one.address: (one.interfaces, one.uid) for one in self.announcer.table.probes()}
             )
 
+    def _on_wants(self, addresses: frozenset[str]) -> None:
+        """Fenced addresses that this node would answer for, had it their Leases."""
+        self.fencing.wants(addresses)
+
     def _on_owned(self) -> None:
         """This node came to answer for addresses, or does so no more."""
         self.changed.set()
@@ -286,6 +293,7 @@ class Agent:
             group.create_task(self.link.run())
             group.create_task(self._begin())
             group.create_task(self._keep_duties())
+            group.create_task(self.fencing.run())
             group.create_task(self._snapshots.keep(self.announcer))
 
     async def _begin(self) -> None:

@@ -1,4 +1,7 @@
-"""The SpeakerConfiguration in two steps, whatever fails between them, and whoever writes it besides us."""
+"""The SpeakerConfiguration in two steps, whatever fails between them, and whoever writes it besides us.
+
+One file because all of it drives one configurator against one fake API server.
+"""
 
 import asyncio
 import base64
