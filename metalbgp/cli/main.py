@@ -14,7 +14,7 @@ from metalbgp.cli.options import Setup, connection_options
 
 # as help lists them
 VERBS = (
-    *("status", "sessions", "routes", "watch", "services", "explain", "pools"),
+    *("status", "sessions", "routes", "l2", "watch", "services", "explain", "pools"),
     *("validate", "plan", "doctor", "uninstall"),
 )
 

@@ -1,12 +1,10 @@
 """What each speaker's journal says: the truth per route, asked through pods/exec, many nodes at once.
 
 In:  the speakers' Pods. Out: one Heard a node: its sessions and routes, or why it did not answer.
-Elsewhere: the journal itself is bgp/journal.py; the speaker's end is `python -m metalbgp.speaker.ask`.
-
-A node that is slow or dead delays nothing: each has LIMIT seconds, AT_ONCE are asked at a time.
+Elsewhere: the journal itself is bgp/journal.py; the speaker's end is `python -m metalbgp.speaker.ask`; how
+     many are asked, and for how long, is pod_answers.py.
 """
 
-import asyncio
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -15,12 +13,10 @@ from msgspec import Struct
 
 from metalbgp.cli.ages import from_unix
 from metalbgp.cli.api import Api
-from metalbgp.cli.errors import CliError, NotAllowed
+from metalbgp.cli.pod_answers import LIMIT, PodAnswer, ask_pods
 from metalbgp.cli.pods import Pod
 from metalbgp.model.routes import Attributes
 
-AT_ONCE = 16
-LIMIT = 5.0  # seconds a node may take
 COMMAND = ("python3", "-m", "metalbgp.speaker.ask", "journal")
 NO_RIGHT = (
     "not allowed to ask the speakers what is on the wire (create pods/exec); "
@@ -75,32 +71,15 @@ def decode(node: str, text: str) -> Heard:
 
 
 async def ask_all(api: Api, pods: Iterable[Pod], limit: float = LIMIT) -> Wire:
-    """Every speaker, AT_ONCE at a time. The first refusal ends it: the right is the same everywhere."""
-    turn = asyncio.Semaphore(AT_ONCE)
-    tasks = [asyncio.create_task(_ask(api, pod, turn, limit)) for pod in pods if pod.node]
+    """Every speaker."""
+    answers = await ask_pods(api, ((pod, COMMAND) for pod in pods), limit)
+    return Wire(note=NO_RIGHT) if answers is None else Wire(heard=tuple(_heard(one) for one in answers))
+
+
+def _heard(answer: PodAnswer) -> Heard:
+    if answer.silent:
+        return Heard(node=answer.node, silent=answer.silent)
     try:
-        return Wire(heard=tuple(sorted(await asyncio.gather(*tasks), key=lambda heard: heard.node)))
-    except NotAllowed:
-        return Wire(note=NO_RIGHT)
-    finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-
-
-async def _ask(api: Api, pod: Pod, turn: asyncio.Semaphore, limit: float) -> Heard:
-    if not pod.running:
-        return Heard(node=pod.node, silent=f"speaker {pod.name} is {pod.phase or 'not running'}")
-    async with turn:
-        try:
-            async with asyncio.timeout(limit):
-                text = await api.execute(pod.namespace, pod.name, pod.container, COMMAND)
-            return decode(pod.node, text)
-        except TimeoutError:
-            return Heard(node=pod.node, silent=f"no answer within {limit:g} s")
-        except NotAllowed:
-            raise
-        except CliError as error:
-            return Heard(node=pod.node, silent=f"no answer: {error}")
-        except (msgspec.DecodeError, ValueError) as error:
-            return Heard(node=pod.node, silent=f"an answer that cannot be read: {error}")
+        return decode(answer.node, answer.text)
+    except (msgspec.DecodeError, ValueError) as error:
+        return Heard(node=answer.node, silent=f"an answer that cannot be read: {error}")

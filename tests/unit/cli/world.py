@@ -190,6 +190,72 @@ def journal(name: str, **states: str) -> dict[str, Any]:
     return {"neighbors": [], "sessions": sessions, "routes": rows}
 
 
+def held(owner: str, here: bool = False, **fields: Any) -> dict[str, Any]:
+    """One address as one reflex sees it; the candidates are n1, n2, n3 in this order."""
+    states = ["self" if here and name == owner else "live" for name in NODES]
+    said: dict[str, Any] = {
+        "owner": owner,
+        "here": here,
+        "interfaces": ["eth0"] if here else [],
+        "candidates": [list(pair) for pair in zip(NODES, states, strict=True)],
+        "since": seconds(minutes=12),
+        "took": 0.31 if here else None,
+        "cause": "n3 is silent",
+        "requests": 14 if here else 0,
+        "replies": 12 if here else 0,
+        "gratuitous": 6 if here else 0,
+    }
+    return {**said, **fields}
+
+
+def mac_of(name: str) -> str:
+    return f"02:00:00:00:00:{NODES.index(name) + 1:02}"
+
+
+def reflex(name: str, addresses: dict[str, Any] | None = None, **own: Any) -> dict[str, Any]:
+    """What `python -m metalbgp.reflex.ask` of a healthy node says."""
+    others = [one for one in NODES if one != name]
+    about = {"interfaces": ["eth0"], "ago": 0.02, "loss": 0.0, "transport": "ethernet", "lost": []}
+    here = {"node": name, "state": "active", "why": "", "key": "0badcafe", "interval": 0.05}
+    found = addresses or {}
+    return {
+        "state": {
+            "realtime": "fifo",
+            "self": {
+                **here,
+                "owned": sum(one["here"] for one in found.values()),
+                "duties": len(found),
+                **own,
+            },
+            "members": [{"node": one, "state": "live", "mac": mac_of(one), **about} for one in others],
+            "segments": {
+                "eth0": {"mac": mac_of(name), "members": 2, "transport": "ethernet", "silent": False}
+            },
+            "interfaces": ["eth0"],
+            "conflicts": [],
+            "problems": [],
+        },
+        "addresses": found,
+        "host": kernel(),
+    }
+
+
+def kernel(**fields: Any) -> dict[str, Any]:
+    """A node's settings as a distribution leaves them, with kube-proxy in mode nftables."""
+    settings = {"arp_ignore": 0, "arp_announce": 0, "rp_filter": 0, "proxy_arp": 0}
+    said: dict[str, Any] = {
+        "ipv4": {name: dict(settings) for name in ("all", "default", "eth0", "lo")},
+        "forward": 1,
+        "forward6": 1,
+        "default": ["eth0"],
+        "addresses": [["127.0.0.1", "lo"], ["10.252.252.11", "eth0"]],
+        "more": 0,
+        "links": ["eth0", "lo"],
+        "capabilities": "0000000000802000",
+    }
+    return {**said, **fields}
+
+
 def healthy() -> dict[str, list[dict[str, Any]]]:
     """Two controllers, three speakers, two routers, one Service; keyed by plural."""
     workload = {"spec": {"template": {"spec": {"containers": [{"name": "controller", "args": []}]}}}}
@@ -251,6 +317,9 @@ class World:
         self.says: dict[str, Any] = {
             name: journal(name) for name in NODES
         }  # or an exception, or None: silence
+        self.reflexes: dict[str, Any] = {name: reflex(name) for name in NODES}  # and these
+        self.wire: dict[str, Any] = {}  # what a probe from a node hears
+        self.commands: list[tuple[str, ...]] = []
         self.unreachable = False
         self.written: list[tuple[str, str]] = []
         self.asked: list[str] = []
@@ -312,9 +381,12 @@ class World:
 
     async def execute(self, namespace: str, pod: str, container: str, command: Sequence[str]) -> str:
         self.asked.append(pod)
+        self.commands.append(tuple(command))
         if "exec" in self.forbidden:
             raise refusal(403, b"", f"pods/exec {namespace}/{pod}")
-        said = self.says[pod.removeprefix("speaker-")]
+        module = next((word for word in command if word.startswith("metalbgp.")), "")
+        answers = {"metalbgp.reflex.ask": self.reflexes, "metalbgp.l2.ask": self.wire}.get(module, self.says)
+        said = answers[pod.removeprefix("speaker-")]
         if isinstance(said, Exception):
             raise said
         if said is None:
