@@ -9,6 +9,7 @@ phases.py  the measurements themselves       table.py   figures, baselines and r
 allocation.py   the one thing measured from inside: the function that chooses addresses
 bgp.py     one speaker and real routers without a lab: changes.py, bounce.py, inbound.py, on chain.py; aims.py
            prints figures beside their aims, processes.py has the kernel's books of one process
+l2.py      who answers for an address when nodes and links fail, and for how long nobody does
 fleet.py   1,000 BGPPeers at once             statuses.py  what 500 nodes write, simulated (virtual.py)
 metallb.py builds MetalLB and puts it on a lab, for a comparison in the same run
 """

@@ -51,6 +51,10 @@ def main() -> int:
         from bench.bgp import main as bgp  # needs root, FRR and the binaries of an API server
 
         return bgp(console, say, realtime=options.realtime)
+    if options.what == "l2":
+        from bench.l2 import main as l2  # needs root and nftables
+
+        return l2(console, say, tries=options.tries, minutes=options.minutes)
     baselines = [table.read(name) for name in options.baseline]
     runs = []
     try:
@@ -102,7 +106,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument(
         "what",
         nargs="?",
-        choices=["services", "allocation", "answers", "bgp", "peers", "spread", "statuses"],
+        choices=["services", "allocation", "answers", "bgp", "l2", "peers", "spread", "statuses"],
         default="services",
         help="services on a lab (default); without any lab: allocation, the pure function that chooses "
         "addresses; answers, one node's 10,000 addresses in L2; "
@@ -131,6 +135,10 @@ def _options() -> argparse.Namespace:
         "--realtime",
         action="store_true",
         help="bgp, peers: what is measured comes before all else, so that a busy machine is like a free one",
+    )
+    parser.add_argument("--tries", type=int, default=20, metavar="N", help="l2: of each fault (default: 20)")
+    parser.add_argument(
+        "--minutes", type=float, default=10.0, metavar="N", help="l2: of the long busy run (default: 10)"
     )
     made = ["metalbgp", "metallb"]
     parser.add_argument("--deploy", choices=made, help="a new lab with this on it, taken down after")
