@@ -77,6 +77,7 @@ class ReflexClient:
         self._duties: dict[str, May] | None = None
         self._told: dict[str, May] | None = None  # on this connection; None: not even the full set
         self._told_identity: tuple[str, tuple[bytes, ...]] | None = None
+        self._exclude: tuple[str, ...] | None = None
         self._probes: Asked = {}
         self._told_probes: Asked = {}  # on this connection
         self._writer: asyncio.StreamWriter | None = None
@@ -120,6 +121,12 @@ class ReflexClient:
         self._duties = dict(duties)
         if self._writer is not None:
             await self._tell(self._writer)
+
+    async def set_exclude(self, patterns: tuple[str, ...]) -> None:
+        """Names of interfaces that are none of ours: said before any duty, and when they change."""
+        self._exclude = patterns
+        if self._writer is not None and self._told is not None:
+            await self._write(self._writer, {"exclude": list(patterns)})
 
     async def fence(self, until: Mapping[str, float]) -> None:
         """Fenced addresses whose Leases are held, and until when (CLOCK_BOOTTIME). It expires by itself."""
@@ -229,6 +236,8 @@ class ReflexClient:
             said = {"node": node, "keys": [base64.b64encode(key).decode() for key in keys]}
             await self._write(writer, {"identity": said})
         told, self._told = self._told, wanted
+        if told is None and self._exclude is not None:
+            await self._write(writer, {"exclude": list(self._exclude)})
         known = told or {}
         gone = list(known.keys() - wanted.keys())
         add = [may.entry(address) for address, may in wanted.items() if known.get(address) != may]

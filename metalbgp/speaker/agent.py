@@ -26,6 +26,7 @@ from metalbgp.cluster.events import EventRecorder
 from metalbgp.cluster.names import own_namespace
 from metalbgp.cluster.resources import DAEMON_SETS
 from metalbgp.model.report import NodeReport
+from metalbgp.speaker.exclude_list import ExcludeList
 from metalbgp.speaker.loop import Agent, Options
 from metalbgp.speaker.record import services_of
 from metalbgp.speaker.status import Detail, Intent, Status
@@ -104,6 +105,7 @@ async def run(options: argparse.Namespace) -> None:
     work = [
         asyncio.create_task(agent.run(), name="agent"),
         asyncio.create_task(recorder.run(), name="events"),
+        asyncio.create_task(ExcludeList().follow(agent.reflex.set_exclude), name="exclude-list"),
         asyncio.create_task(status.run(agent.changed, agent.urgent), name="status"),
     ]
     logs.log("started", node=options.node_name, namespace=options.namespace)

@@ -1,11 +1,13 @@
 """Which interfaces L2 leaves alone: MetalLB's ConfigMap metallb-excludel2, as the pod has it mounted.
 
-In:  the file; read() when it may have changed. The kubelet renews it within about a minute of an edit.
-Out: `patterns` for the reflex, `problems` in words.
+In:  the file, looked at every 10 s; the kubelet renews it within about a minute of an edit.
+Out: follow() tells the reflex the patterns, at once and when others are in force; `problems` in words.
 Elsewhere: what is excluded without it, and how a name is matched, l2/links.py. The reflex reads no YAML.
 """
 
+import asyncio
 import re
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any, Final
 
@@ -14,6 +16,7 @@ from metalbgp.config.documents import NotYaml, documents
 from metalbgp.l2.links import EXCLUDED
 
 FILE: Final = Path("/etc/metallb/excludel2.yaml")
+EVERY: Final = 10.0  # seconds; one stat()
 KEY: Final = "announcedInterfacesToExclude"
 WHERE: Final = f"ConfigMap metallb-excludel2, excludel2.yaml, {KEY}"
 
@@ -26,6 +29,15 @@ class ExcludeList:
         self.problems: tuple[str, ...] = ()
         self._path = path
         self._seen: tuple[int, int, int] | None = None
+
+    async def follow(self, tell: Callable[[tuple[str, ...]], Awaitable[None]], every: float = EVERY) -> None:
+        """For ever. Ours is told as well: the reflex may have heard another from the agent before us."""
+        self.read()
+        await tell(self.patterns)
+        while True:
+            await asyncio.sleep(every)
+            if self.read():
+                await tell(self.patterns)
 
     def read(self) -> bool:
         """Look whether the file is another one; True if other patterns are in force now."""

@@ -203,3 +203,22 @@ def test_a_link_that_goes_down_and_comes_back_answers_and_is_told_again(reflex: 
     link("set", "eth1", "up")
     far.until(is_gratuitous(OWNED))
     answers(reflex, far, "eth1", NODE_MAC["eth1"])
+
+
+def test_an_interface_that_is_excluded_while_it_answers_stops_and_one_that_is_let_in_begins(
+    reflex: Reflex, far: Station
+) -> None:
+    answers(reflex, far, "eth1", NODE_MAC["eth1"])
+    reflex.say({"exclude": ["^eth1$", "("]}, reflex.agent)
+    reflex.wait_for(lambda: reflex.state()["interfaces"] == ["eth0", "veth9"])
+    assert any("not a pattern of interface names: '('" in problem for problem in reflex.state()["problems"])
+    far.drain()
+    far.send(arp(OWNED, mac=PEER_MAC["p1"]))
+    inside = Station("p9")
+    try:
+        inside.ask(arp(OWNED, mac=PEER_MAC["p9"]), is_arp_reply(OWNED))
+    finally:
+        inside.close()
+    assert not [frame for frame in far.frames(0.3) if is_arp_reply(OWNED)(frame)]
+    reflex.say({"exclude": ["^veth"]}, reflex.agent)
+    answers(reflex, far, "eth1", NODE_MAC["eth1"])

@@ -106,6 +106,19 @@ async def test_no_duties_are_said_before_the_agent_knows_them(server: Server) ->
     await client.close()
 
 
+async def test_excluded_interfaces_are_said_before_any_duty_and_when_they_change(server: Server) -> None:
+    client = ReflexClient(server.path)
+    await client.set_exclude(("^wan",))
+    await told(client, {"192.0.2.1": May(None, ("n1",))})
+    lines = [await server.next() for _ in range(3)]
+    assert [next(iter(line)) for line in lines] == ["identity", "exclude", "add"]
+    assert lines[1] == {"exclude": ["^wan"]}
+    await server.next()
+    await client.set_exclude(("^lan",))
+    assert await server.next() == {"exclude": ["^lan"]}
+    await client.close()
+
+
 async def test_a_reflex_that_returns_gets_everything_again(server: Server) -> None:
     client = ReflexClient(server.path)
     await told(client, {"192.0.2.1": may()})

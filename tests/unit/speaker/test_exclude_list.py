@@ -1,5 +1,6 @@
 """MetalLB's list of interfaces to leave alone: read as it is written, again when it changes, never half."""
 
+import asyncio
 from pathlib import Path
 
 import pytest
@@ -75,3 +76,15 @@ def test_a_broken_file_leaves_what_was_in_force(path: Path, text: str) -> None:
     assert not excludes.read()
     assert excludes.patterns == ("eth7",)
     assert excludes.problems[0].endswith("stay in force")
+
+
+async def test_the_reflex_is_told_at_once_and_when_other_patterns_are_in_force(path: Path) -> None:
+    told: asyncio.Queue[tuple[str, ...]] = asyncio.Queue()
+    task = asyncio.create_task(ExcludeList(path).follow(told.put, every=0.001))
+    assert await asyncio.wait_for(told.get(), 5) == EXCLUDED
+    write(path, "announcedInterfacesToExclude: [eth7]")
+    assert await asyncio.wait_for(told.get(), 5) == ("eth7",)
+    write(path, "announcedInterfacesToExclude: ['eth7']")  # the same in other words
+    write(path, "announcedInterfacesToExclude: [eth8]")
+    assert await asyncio.wait_for(told.get(), 5) == ("eth8",)
+    task.cancel()
