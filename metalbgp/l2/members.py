@@ -195,6 +195,7 @@ class Members:
         if sight.state is not Life.ALIVE:
             sight.state, sight.since = Life.ALIVE, at
             self.changes += 1
+            self.urgent = True  # it may own what we own, and learns of us a heartbeat sooner
         self._expiry = min(self._expiry, at + member.patience(sight))
         if self.state is Self.ANNOUNCED:
             self._expiry = at  # it may be the answer that we wait for

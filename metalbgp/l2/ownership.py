@@ -256,13 +256,20 @@ class Ownership:
             if any(probe.answer is not None for probe in probes):
                 self.judge.answered[sender] = now
             elif probes and all(probe.done for probe in probes):
-                self.judge.absent.add(sender)
+                member = self.members.member(sender)
+                blind = member is not None and member.any_alive
+                (self.judge.mute if blind else self.judge.absent).add(sender)
                 self.members.bury(sender, list(self.members.segments))
             else:
                 continue
             del self._asks[sender]
             self.judge.doubtful.pop(sender, None)
             self._seen = -1
+        for sender in list(self.judge.mute):
+            member = self.members.member(sender)
+            if member is None or not member.any_alive or any(one.hears for one in member.sights.values()):
+                self.judge.mute.discard(sender)
+                self._seen = -1
         if self.judge.absent:
             self.judge.absent = {one for one in self.judge.absent if self.members.member(one) is None}
 

@@ -79,6 +79,7 @@ class Judge:
         self.doubtful: dict[bytes, list[bytes]] = {}  # by a node's id: addresses to ask for
         self.answered: dict[bytes, float] = {}  # nodes that answer on the wire, and when they did
         self.absent: set[bytes] = set()  # never heard, and nobody answers for them
+        self.mute: set[bytes] = set()  # heard, hear nobody, and answer nothing
 
     def usable(self, group: Group) -> list[str]:
         """Our interfaces that the addresses may be answered on."""
@@ -113,9 +114,14 @@ class Judge:
                 continue
             member = us.member(sender)
             word = self._word(group, member, usable)
+            if word == "deaf" and sender in self.mute:
+                word = "mute"
             places.append(word)
             if member is not None and word in ("live", "degraded", "deaf"):
-                self.answered.pop(sender, None)  # what it says now counts, also when it says no more
+                if word == "deaf":
+                    self._doubt(group, sender, "blind" if self._blind(member, usable, now) else word)
+                else:
+                    self.answered.pop(sender, None)  # what it says now counts, also when it says no more
                 heard.append((place, sender, member))
                 ranks.append((word == "degraded", place, name))
             elif self._may_live(sender, word, someone, usable):
@@ -151,7 +157,7 @@ class Judge:
         return "live" if any(self.members.hears_us(member, sight) for sight in alive) else "deaf"
 
     def _may_live(self, sender: bytes, word: str, someone: bool, usable: Sequence[str]) -> bool:
-        """In doubt; or never heard, on a segment on which we hear nobody, and not asked for yet;."""
+        """In doubt; or never heard, on a segment on which we hear nobody, and not asked for yet."""
         if sender in self.answered:
             return word not in ("listening", "leaving")
         if word == Life.DOUBT:
@@ -164,11 +170,19 @@ class Judge:
         if sender in self.answered or group.standing.mine or self.members.sender not in group.senders:
             return
         quiet = set().union(*(self.members.segments[name].quiet for name in self.members.segments))
-        if (word == Life.DOUBT and len(quiet) > 1) or word not in (Life.DOUBT, "unheard"):
+        if (word == Life.DOUBT and len(quiet) > 1) or word not in (Life.DOUBT, "unheard", "blind"):
             return
         asked = self.doubtful.setdefault(sender, [])
         if len(asked) < ASKED:
             asked += islice(group.addresses, ASKED - len(asked))
+
+    @staticmethod
+    def _blind(member: Member, usable: Sequence[str], now: float) -> bool:
+        """Whether it hears nobody at all: questions may not reach it either, and then it answers none."""
+        alive = member.alive(usable)
+        return not any(sight.hears for sight in alive) and any(
+            now - sight.since >= SETTLED * member.interval for sight in alive
+        )
 
     def _must_yield(
         self, group: Group, heard: Sequence[tuple[int, bytes, Member]], usable: Sequence[str], now: float

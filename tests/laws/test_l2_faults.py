@@ -160,6 +160,20 @@ def test_heartbeats_that_arrive_in_one_direction_only_never_make_two(deaf: str) 
     assert it.several(since) <= HEARTBEAT
 
 
+def test_an_owner_that_nothing_reaches_is_asked_for_and_replaced() -> None:
+    it = world()
+    since = it.now
+    it.loses = lambda sender, receiver, segment, frame: receiver == "n1"
+    it.run(3.0)
+    assert it.owners() == {"n1", "n2"}  # n1 cannot know, and answers nobody, for no question reaches it
+    assert it.moves(since)[:1] == ["n1"]
+    found = it.now
+    it.loses = lambda sender, receiver, segment, frame: False
+    it.run(2.0)
+    assert it.owners() == {"n1"}
+    assert it.several(found) <= HEARTBEAT + INSTANT
+
+
 def test_a_third_party_between_them_decides_who_of_two_goes_on() -> None:
     it = world()
     since = it.now

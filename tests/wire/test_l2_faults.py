@@ -242,9 +242,7 @@ def test_a_cut_link_moves_the_address_and_a_mended_one_moves_it_back(it: Cluster
     figures(f"link mended ({at}): two owners for {longest * 1000:.0f} ms")
 
 
-@pytest.mark.parametrize(
-    "way", ["from", pytest.param("to", marks=pytest.mark.xfail(reason="a deaf owner keeps", strict=True))]
-)
+@pytest.mark.parametrize("way", ["from", "to"])
 def test_a_node_that_is_cut_off_in_one_direction_loses_its_addresses(it: Cluster, way: str) -> None:
     lost = time.time()
     it.lose("n1", way)
