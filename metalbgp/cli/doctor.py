@@ -1,8 +1,9 @@
 """`metalbgp doctor`: is the cluster as metalbgp needs it, and is metalbgp itself well?
 
-In:  everything that `status` reads, kube-proxy's ConfigMap, the CRDs, the Pods of other load balancers.
+In:  everything that `status` reads, kube-proxy's ConfigMap, the CRDs, the Pods of other load balancers; where
+     there is an L2Advertisement the reflexes and their nodes' kernel settings, through pods/exec.
 Out: one line a check: ok, warn or bad, with the remedy. Exit code 1: something is bad.
-Elsewhere: the checks themselves are checks.py (values in, findings out).
+Elsewhere: the checks themselves are checks.py, layer2_checks.py (values in, findings out).
 """
 
 from collections.abc import Iterator
@@ -15,10 +16,15 @@ from metalbgp.cli import checks
 from metalbgp.cli.access import Cluster, speakers, together
 from metalbgp.cli.checks import Finding
 from metalbgp.cli.errors import CliError, NotAllowed, Unreachable
+from metalbgp.cli.judge import mine
+from metalbgp.cli.l2_rows import Known
+from metalbgp.cli.layer2_checks import layer2_checks
 from metalbgp.cli.options import Look, Setup, common, run
+from metalbgp.cli.reflexes import Reflexes, ask_reflexes
 from metalbgp.cli.render import Answer
 from metalbgp.cli.sessions import rows
 from metalbgp.cli.status import Found, controllers, leads, read, session_words
+from metalbgp.plan.scene import Scene
 
 
 @click.command("doctor", short_help="Is the cluster as metalbgp needs it, and is metalbgp well?")
@@ -37,6 +43,7 @@ async def answer(look: Look) -> Answer:
     findings = [proxy, checks.kinds(kinds, cluster.installation)]
     if isinstance(found, Found):
         findings += of_installation(found, cluster.installation, look.now())
+        findings += layer2_checks(await _layer2(cluster, found))
     else:
         findings.append(Finding("installed", "bad", str(found), ("kubectl apply -f metalbgp.yaml",)))
     findings += checks.others(pods)
@@ -49,6 +56,22 @@ async def answer(look: Look) -> Answer:
         lines=tuple(checks.lines(findings)) or ("everything is as it should be",),
         notes=cluster.notes,
         problems=sum(one.verdict == "bad" for one in findings),
+    )
+
+
+async def _layer2(cluster: Cluster, found: Found) -> Known:
+    """The nodes are asked only where there is something to ask for."""
+    configuration, running = found.configuration, speakers(found.pods)
+    reflexes = Reflexes()
+    if configuration.l2_advertisements:
+        reflexes = await ask_reflexes(cluster.api, running.pods, question="host")
+    by_name = {node.name: node for node in found.nodes or ()}
+    return Known(
+        claims=mine(found.claims, configuration),
+        reports=found.reports,
+        reflexes=reflexes,
+        scene=Scene(configuration, by_name, running.live if running.known else frozenset(by_name)),
+        installation=cluster.installation,
     )
 
 

@@ -59,15 +59,16 @@ def text(path: Path) -> str:
 
 
 def default_routes(table: str) -> list[str]:
-    """Interfaces over which IPv4's default route goes (/proc/net/route: the main table)."""
+    """Interfaces over which IPv4's default route goes (/proc/net/route: the main table). Of several only that
+    with the lowest metric counts: the kernel looks no further, when it checks where a packet came from."""
     rows = [line.split() for line in table.splitlines()[1:]]
-    return sorted(
-        {
-            row[0]
-            for row in rows
-            if len(row) > 7 and row[1] == "00000000" and row[7] == "00000000" and int(row[3], 16) & _UP
-        }
-    )
+    found = [
+        (int(row[6]), row[0])
+        for row in rows
+        if len(row) > 7 and row[1] == row[7] == "00000000" and int(row[3], 16) & _UP
+    ]
+    best = min((metric for metric, _ in found), default=0)
+    return sorted({name for metric, name in found if metric == best})
 
 
 def links(table: str) -> list[str]:

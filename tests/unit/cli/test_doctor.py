@@ -27,6 +27,7 @@ def test_a_healthy_cluster() -> None:
         "ok    config      every object is in force",
         "ok    view        3 speakers hold configuration 3",
         "ok    realtime    the reflex has class fifo on every node",
+        "ok    l2          there is no L2Advertisement, so nothing is answered for",
         "ok    others      no other load balancer was seen",
     ]
     assert result.exit_code == 0

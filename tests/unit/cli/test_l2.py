@@ -12,7 +12,8 @@ from metalbgp.cli.errors import Unreachable
 from metalbgp.model.configuration import Preference
 from metalbgp.model.report import DutyReport
 from metalbgp.model.selectors import Selector
-from tests.unit.cli.world import CONFIGURATION, LAYER2, NODES, World, claim, held, reflex
+from tests.unit.cli.world import CONFIGURATION, LAYER2, World, claim
+from tests.unit.cli.world_l2 import NODES, held, reflex
 
 ADDRESS = "10.252.252.100"
 OTHER = "02:66:66:66:66:66"

@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 
 from tests.unit.cli.test_l2 import ADDRESS, OTHER, flat
-from tests.unit.cli.world import NODES, World, mac_of
+from tests.unit.cli.world import World
+from tests.unit.cli.world_l2 import NODES, mac_of
 
 
 def heard(*macs: str, **fields: Any) -> dict[str, Any]:

@@ -7,13 +7,14 @@ from metalbgp.reflex import host
 ROUTES = """\
 Iface\tDestination\tGateway \tFlags\tRefCnt\tUse\tMetric\tMask\t\tMTU\tWindow\tIRTT
 eth0\t00000000\t010200C0\t0003\t0\t0\t0\t00000000\t0\t0\t0
+eth4\t00000000\t010300C0\t0003\t0\t0\t100\t00000000\t0\t0\t0
 eth2\t00000000\t010200C0\t0002\t0\t0\t0\t00000000\t0\t0\t0
 eth1\t000200C0\t00000000\t0001\t0\t0\t0\t00FFFFFF\t0\t0\t0
 eth3\t00000000\t00000000\t0001\t0\t0\t0\t00000080\t0\t0\t0
 """
 
 
-def test_the_default_route_is_the_one_of_no_length_that_is_up() -> None:
+def test_the_default_route_is_the_one_of_no_length_that_is_up_and_has_the_lowest_metric() -> None:
     assert host.default_routes(ROUTES) == ["eth0"]
     assert host.default_routes("") == []
 
