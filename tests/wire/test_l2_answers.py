@@ -392,6 +392,11 @@ def test_a_flood_neither_trips_the_fuse_nor_starves_the_agent(reflex: Reflex, ne
         thread.join()
     assert reflex.process.poll() is None, reflex.log()
     assert share < 0.6
+    assert reflex.state()["dropped"]["asker-limit"] > 0
+    other = "02:00:00:00:00:77"
+    near.ask(
+        arp(OWNED, mac=other), lambda frame: is_arp_reply(OWNED)(frame) and frame[:6] == mac_bytes(other)
+    )
     replies = reflex.state()["counters"][OWNED]["replies"]
     figures(
         f"flood: {replies / 2:.0f} answers/s with {share:.0%} of a core, "
