@@ -2,7 +2,8 @@
 
 In:  what doctor.py read; None where it was not allowed to.
 Out: Findings: ok, warn (works, but not as promised, or cannot be told) or bad, each with its remedy.
-Elsewhere: reading is doctor.py; sessions and the Lease are judged as in status.py.
+Elsewhere: reading is doctor.py; sessions and the Lease are judged as in status.py; L2 is layer2_checks.py,
+     other load balancers are others.py.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -237,71 +238,6 @@ def said_by_speakers(reports: Sequence[NodeReport]) -> Iterator[Finding]:
     for report in reports:
         for text in report.problems:
             yield Finding("speaker", "warn", f"{report.node}: {text}")
-
-
-# ------------------------------------------------------------------ others
-
-
-OTHERS: Final[tuple[tuple[str, str, Verdict, str, str], ...]] = (  # image, who, verdict, why, remedy
-    (
-        "metallb/",
-        "MetalLB",
-        "bad",
-        "it serves the same Services from the same objects, so both write one status",
-        "kubectl delete -f the manifest of MetalLB, but not its CRDs: they hold your pools",
-    ),
-    (
-        "kube-vip",
-        "kube-vip",
-        "warn",
-        "with svc_enable=true it gives addresses to the same Services",
-        "set svc_enable=false, or give one of the two a loadBalancerClass",
-    ),
-    (
-        "klipper-lb",
-        "k3s ServiceLB",
-        "bad",
-        "it gives the nodes' addresses to the same Services",
-        "start k3s with --disable servicelb",
-    ),
-    (
-        "cilium/cilium",
-        "Cilium",
-        "ok",
-        "harmless unless it has a CiliumLoadBalancerIPPool or announces in L2 or BGP itself",
-        "",
-    ),
-    (
-        "purelb/",
-        "PureLB",
-        "bad",
-        "it gives addresses to the same Services",
-        "give one of the two a loadBalancerClass",
-    ),
-    (
-        "openelb",
-        "OpenELB",
-        "warn",
-        "it gives addresses to Services that its annotation or class names",
-        "let no Service name both",
-    ),
-)
-
-
-def others(pods: Sequence[Pod]) -> Iterator[Finding]:
-    """Other load balancers that would answer for the same Services."""
-    seen = False
-    for mark, name, verdict, why, remedy in OTHERS:
-        where = sorted(
-            {f"{pod.namespace}/{pod.name}" for pod in pods if any(mark in image for image in pod.images)}
-        )
-        if where:
-            seen = True
-            more = f" and {len(where) - 1} more" if len(where) > 1 else ""
-            text = f"{name} is here ({where[0]}{more}): {why}"
-            yield Finding("others", verdict, text, (remedy,) if remedy else ())
-    if not seen:
-        yield Finding("others", "ok", "no other load balancer was seen")
 
 
 # ------------------------------------------------------------------ the screen

@@ -16,14 +16,16 @@ from metalbgp.cli import checks
 from metalbgp.cli.access import Cluster, speakers, together
 from metalbgp.cli.checks import Finding
 from metalbgp.cli.errors import CliError, NotAllowed, Unreachable
-from metalbgp.cli.judge import mine
+from metalbgp.cli.judge import Judge, lb_class, mine
 from metalbgp.cli.l2_rows import Known
 from metalbgp.cli.layer2_checks import layer2_checks
 from metalbgp.cli.options import Look, Setup, common, run
+from metalbgp.cli.others import KINDS, Objects, others
 from metalbgp.cli.reflexes import Reflexes, ask_reflexes
 from metalbgp.cli.render import Answer
 from metalbgp.cli.sessions import rows
 from metalbgp.cli.status import Found, controllers, leads, read, session_words
+from metalbgp.model.services import Service
 from metalbgp.plan.scene import Scene
 
 
@@ -46,7 +48,7 @@ async def answer(look: Look) -> Answer:
         findings += layer2_checks(await _layer2(cluster, found))
     else:
         findings.append(Finding("installed", "bad", str(found), ("kubectl apply -f metalbgp.yaml",)))
-    findings += checks.others(pods)
+    findings += others(pods, await _of_others(cluster, kinds), *_given(found))
     if look.wish.problems:
         findings = [one for one in findings if one.verdict != "ok"]
     return Answer(
@@ -57,6 +59,22 @@ async def answer(look: Look) -> Answer:
         notes=cluster.notes,
         problems=sum(one.verdict == "bad" for one in findings),
     )
+
+
+async def _of_others(cluster: Cluster, kinds: frozenset[str] | None) -> Objects:
+    """Only of products that are here."""
+    wanted = {name: versions for name, versions in KINDS.items() if kinds is None or name in kinds}
+    return await cluster.of_others(wanted)
+
+
+def _given(found: Found | CliError) -> tuple[list[tuple[Service, frozenset[str]]], str | None]:
+    """Services of ours with the addresses that they hold, and the class that we serve."""
+    if not isinstance(found, Found):
+        return [], None
+    decider = Judge(found.configuration, found.claims, found.namespaces, lb_class(found.deployment))
+    services = [one for one in found.services or () if decider.ours(one)]
+    held = [(one, frozenset(vip.address for vip in decider.claims(one.key))) for one in services]
+    return held, lb_class(found.deployment)
 
 
 async def _layer2(cluster: Cluster, found: Found) -> Known:

@@ -4,6 +4,7 @@ In:  JSON of the API server. Out: frozen values.
 Elsewhere: what the trade decides by is read by cluster/decode.py and config/.
 """
 
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
@@ -20,6 +21,8 @@ class Pod(Struct, frozen=True):
     deleting: bool = False
     container: str = ""  # the one to exec into
     images: tuple[str, ...] = ()
+    arguments: tuple[str, ...] = ()  # of all containers, with their commands
+    environment: Mapping[str, str] = {}  # what is written out, not what comes from elsewhere
 
     @property
     def running(self) -> bool:
@@ -41,11 +44,17 @@ class _Meta(Struct):
     deletionTimestamp: str | None = None
 
 
+class _Variable(Struct):
+    name: str
+    value: str = ""
+
+
 class _Container(Struct):
     name: str = ""
     image: str = ""
     command: list[str] | None = None
     args: list[str] | None = None
+    env: list[_Variable] | None = None
 
 
 class _PodSpec(Struct):
@@ -108,6 +117,10 @@ def pod(data: bytes | Raw) -> Pod:
         deleting=raw.metadata.deletionTimestamp is not None,
         container="speaker" if "speaker" in names else next(iter(names), ""),
         images=tuple(one.image for one in raw.spec.containers),
+        arguments=tuple(
+            word for one in raw.spec.containers for word in (*(one.command or ()), *(one.args or ()))
+        ),
+        environment={each.name: each.value for one in raw.spec.containers for each in one.env or ()},
     )
 
 

@@ -3,7 +3,6 @@
 import pytest
 
 from metalbgp.cli import checks
-from metalbgp.cli.pods import Pod
 from metalbgp.cli.status_lines import Counts
 from metalbgp.model.report import NodeReport
 
@@ -91,29 +90,6 @@ def test_controllers() -> None:
     assert checks.controller(Counts(2, 0), "", "", "x").verdict == "bad"
     assert checks.controller(Counts(2, 2), "", "nobody leads", "x").verdict == "bad"
     assert "--replicas=2" in checks.controller(Counts(1, 1), "controller-a", "", "x").text
-
-
-def image(name: str) -> Pod:
-    return Pod(namespace="kube-system", name="some-pod", images=(name,))
-
-
-@pytest.mark.parametrize(
-    ("name", "who", "verdict"),
-    [
-        ("quay.io/metallb/speaker:v0.15", "MetalLB", "bad"),
-        ("ghcr.io/kube-vip/kube-vip:v0.8", "kube-vip", "warn"),
-        ("quay.io/cilium/cilium:v1.17", "Cilium", "ok"),
-        ("rancher/klipper-lb:v0.4", "k3s ServiceLB", "bad"),
-    ],
-)
-def test_other_load_balancers_are_seen_by_their_images(name: str, who: str, verdict: str) -> None:
-    (found,) = checks.others([image(name), image("metalbgp/metalbgp:dev")])
-    assert (found.verdict, found.text.partition(" is here")[0]) == (verdict, who)
-
-
-def test_we_are_no_other_load_balancer() -> None:
-    (found,) = checks.others([image("docker.io/metalbgp/metalbgp:dev")])
-    assert found.verdict == "ok"
 
 
 def test_a_reflex_without_a_realtime_class_is_a_warning_that_names_the_nodes() -> None:
