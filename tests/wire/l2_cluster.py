@@ -505,14 +505,19 @@ class Cluster:
         """Until for a while nobody else answered for any of them on these segments (all), and always."""
         wanted = list(addresses)
 
+        def alone(watch: Watch, address: str, begin: float, end: float) -> bool:
+            asked = watch.seen("q", address)
+            return (
+                bool(asked)
+                and asked[0][0] < begin + QUESTION_EVERY
+                and set(watch.owners(address, begin, end)) == {self[owner].mac(watch.segment)}
+                and watch.unanswered(address, begin, end) == 0
+            )
+
         def owned() -> bool:
             end = time.time() - QUESTION_EVERY
-            return all(
-                set(self.watches[segment].owners(address, end - 0.2, end)) == {self[owner].mac(segment)}
-                and self.watches[segment].unanswered(address, end - 0.2, end) == 0
-                for segment in segments or self.segments
-                for address in wanted
-            )
+            watches = [self.watches[segment] for segment in segments or self.segments]
+            return all(alone(watch, each, end - 0.2, end) for watch in watches for each in wanted)
 
         wait_for(owned, f"{owner} alone to answer for {wanted}", 15, self.report)
 

@@ -272,6 +272,15 @@ def test_heartbeats_lost_in_one_direction_leave_one_owner(it: Cluster, way: str,
     never_two(it, found, HEAL)
 
 
+@pytest.mark.xfail(strict=True, reason="it cannot tell that from being alone; the others see a conflict")
+def test_an_owner_of_whom_nothing_but_heartbeats_is_lost_gives_way_to_its_successor(it: Cluster) -> None:
+    """Heartbeats are broadcast as ARP requests are; a switch that drops only these of one port is a filter."""
+    lost = time.time()
+    it.lose("n1", "both", HEARTBEATS)
+    time.sleep(2.0)
+    never_two(it, lost, HEAL)
+
+
 def test_random_loss_on_one_link_moves_nothing_for_long(it: Cluster) -> None:
     before, told = time.time(), changes(*it.nodes.values())
     it.lose("n1", "both", percent=30)
@@ -279,7 +288,7 @@ def test_random_loss_on_one_link_moves_nothing_for_long(it: Cluster) -> None:
     it.found()
     moved = changes(*it.nodes.values()) - told
     figures(f"30 % lost on the owner's link for 8 s: {moved} messages of gained or lost addresses")
-    assert moved <= 8  # one move there and back, of two addresses: four nines of luck are not promised
+    assert moved <= 8  # two addresses once there and back, until it is known that the link is bad
     never_two(it, before, HEAL)
     it.wait_owned("n1", BOTH)
 
