@@ -274,7 +274,7 @@ def test_heartbeats_lost_in_one_direction_leave_one_owner(it: Cluster, way: str,
 
 @pytest.mark.xfail(strict=True, reason="it cannot tell that from being alone; the others see a conflict")
 def test_an_owner_of_whom_nothing_but_heartbeats_is_lost_gives_way_to_its_successor(it: Cluster) -> None:
-    """Heartbeats are broadcast as ARP requests are; a switch that drops only these of one port is a filter."""
+    """A filter, for heartbeats are broadcast as ARP requests are: nothing that fails by itself."""
     lost = time.time()
     it.lose("n1", "both", HEARTBEATS)
     time.sleep(2.0)
