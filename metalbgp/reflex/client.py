@@ -69,6 +69,7 @@ class ReflexClient:
         self._on_state = on_state
         self._on_owned, self._on_wants = on_owned, on_wants
         self.owned: dict[str, Owned] = {}
+        self.fenced = 0
         self.counters: dict[str, dict[str, Any]] = {}  # by address, when it was asked last
         self._telling = asyncio.Lock()
         self._counting: dict[str, dict[str, Any]] = {}
@@ -129,8 +130,9 @@ class ReflexClient:
             await self._write(self._writer, {"exclude": list(patterns)})
 
     async def fence(self, until: Mapping[str, float]) -> None:
-        """Fenced addresses whose Leases are held, and until when (CLOCK_BOOTTIME). It expires by itself."""
-        if self._writer is not None and self._told is not None and until:
+        """Fenced addresses whose Leases are held, and until when (CLOCK_BOOTTIME). It expires by itself. The
+        reflex answers each; `fenced` counts the answers."""
+        if self._writer is not None and self._told is not None:
             await self._write(self._writer, {"fence": [list(each) for each in until.items()]})
 
     async def set_probes(self, probes: Mapping[str, tuple[Sequence[str] | None, str]]) -> None:
@@ -201,6 +203,7 @@ class ReflexClient:
             self.owned.pop(address, None)
         if message.keys() & {"gained", "lost"} and self._on_owned:
             self._on_owned()
+        self.fenced += "fenced" in message
         if "wants" in message and self._on_wants:
             self._on_wants(frozenset(message["wants"]))
         self._counting |= message.get("addresses", {})

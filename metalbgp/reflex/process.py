@@ -233,6 +233,7 @@ class Process:
             self._obeyed(message.refused)
         elif isinstance(message, messages.Fence):
             ownership.fence(message.until)
+            self._send(descriptor, {"fenced": len(message.until)})  # so that the agent knows that we live
             self._obeyed(message.refused)
         elif isinstance(message, messages.Exclude):
             self._edge.exclude(excluded(message.patterns))

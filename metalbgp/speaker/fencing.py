@@ -19,6 +19,7 @@ from metalbgp.model.addresses import claim_name
 DURATION: Final = 6.0  # seconds that a Lease outlives its holder
 RENEW: Final = 4.0  # seconds for which a renewal grants the right
 RETRY: Final = 1.0
+SILENT: Final = 2.0  # seconds after which a reflex that does not answer is none
 
 
 class Fencing:
@@ -30,15 +31,21 @@ class Fencing:
         namespace: str,
         identity: str,
         tell: Callable[[Mapping[str, float]], Awaitable[None]],
+        answers: Callable[[], int],
     ) -> None:
+        """`answers`: how often the reflex answered what it was told."""
         self._client, self._namespace, self._identity = client, namespace, identity
-        self._tell = tell
+        self._tell, self._answers = tell, answers
+        self._told: dict[str, float] = {}  # until when the reflex may answer, at most
+        self._answered, self._alive = 0, boottime()
         self._held: dict[str, tuple[Elector, asyncio.Task[None]]] = {}
         self._due = asyncio.Event()
 
     def wants(self, addresses: Iterable[str]) -> None:
         """All fenced addresses that would be this node's now. What is given up is given back."""
         wanted = set(addresses)
+        if not self._held:
+            self._alive = boottime()
         for address in self._held.keys() - wanted:
             self._held.pop(address)[1].cancel()
         for address in wanted - self._held.keys():
@@ -63,17 +70,32 @@ class Fencing:
             if elector.trouble
         )
 
+    async def _grant(self) -> None:
+        """Tell the reflex until when it may answer. One that says nothing gets no more (it may be stopped, and
+        we are not), and when the last that it was told has passed, another node may have the Leases."""
+        now = boottime()
+        if self._answers() != self._answered:
+            self._answered, self._alive = self._answers(), now
+        if now - self._alive > SILENT:
+            if all(until < now for until in self._told.values()):
+                logs.warn("reflex-silent", gives_back=len(self._held))
+                self.wants(())
+            return
+        granted: dict[str, float] = {}
+        for address, (elector, _) in self._held.items():
+            try:
+                granted[address] = now + elector.fence()
+            except NotLeading:
+                continue
+        self._told = granted
+        await self._tell(granted)
+
     async def run(self) -> None:
         """Until cancelled; then every Lease is given back."""
         try:
             while True:
-                until: dict[str, float] = {}
-                for address, (elector, _) in self._held.items():
-                    try:
-                        until[address] = boottime() + elector.fence()
-                    except NotLeading:
-                        continue
-                await self._tell(until)
+                if self._held:
+                    await self._grant()
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(RETRY / 2):
                         await self._due.wait()

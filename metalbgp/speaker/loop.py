@@ -63,7 +63,9 @@ class Agent:
             on_owned=self._on_owned,
             on_wants=self._on_wants,
         )
-        self.fencing = Fencing(client, options.namespace, options.node, self.reflex.fence)
+        self.fencing = Fencing(
+            client, options.namespace, options.node, self.reflex.fence, lambda: self.reflex.fenced
+        )
         self.changed = asyncio.Event()  # statuses are due
         self.urgent = asyncio.Event()  # ... and somebody waits for them
         self.probes: tuple[ProbeReport, ...] = ()

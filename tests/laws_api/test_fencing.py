@@ -26,11 +26,13 @@ SPEAKER = (f"--as=system:serviceaccount:{SYSTEM}:speaker", f"--as-group=system:s
 class Node:
     def __init__(self, client: Client, name: str) -> None:
         self.told: Mapping[str, float] = {}
-        self.fencing = Fencing(client, SYSTEM, name, self._tell)
+        self.answers, self.deaf = 0, False
+        self.fencing = Fencing(client, SYSTEM, name, self._tell, lambda: self.answers)
         self.task = asyncio.create_task(self.fencing.run())
 
     async def _tell(self, until: Mapping[str, float]) -> None:
         self.told = dict(until)
+        self.answers += not self.deaf
 
     async def end(self) -> None:
         self.task.cancel()
@@ -96,6 +98,19 @@ async def test_a_dead_nodes_lease_runs_out_and_its_own_next_life_need_not_wait(c
     await until(lambda: VIP in other.told)
     assert boottime() - begun >= DURATION - RENEW  # it begins when it is seen
     assert boottime() >= again.told[VIP]  # the rights of two never overlap
+    await other.end()
+
+
+async def test_a_reflex_that_is_silent_loses_its_leases_when_it_may_answer_no_more(cluster: Cluster) -> None:
+    one, other = Node(cluster.client, "n1"), Node(cluster.client, "n2")
+    one.fencing.wants({VIP})
+    await until(lambda: VIP in one.told)
+    other.fencing.wants({VIP})
+    one.deaf = True
+    await until(lambda: VIP in other.told)
+    assert boottime() >= one.told[VIP]
+    assert await cluster.holder() == "n2"
+    await one.end()
     await other.end()
 
 
