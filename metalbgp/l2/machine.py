@@ -21,7 +21,7 @@ from metalbgp.l2.links import Interface
 from metalbgp.l2.probing import Probing, Question
 
 STALE: Final = 1.0  # seconds in the socket's queue: whoever asked was answered or gave up; we were stopped
-BATCH: Final = 200  # groups in one wake(): a thousand new addresses must not hold up answers
+BATCH: Final = 50  # groups in one wake(): the kernel's lists are long, and answers must not wait behind them
 CONFLICT_QUIET: Final = 300.0  # a conflict not seen for so long is over
 CONFLICTS_KEPT: Final = 64
 NOBODY: Final[Mapping[bytes, Gain]] = {}
@@ -301,8 +301,16 @@ class Machine:
         return effects
 
     def _unjoined(self, gain: Gain) -> bool:
-        """Whether the group in which neighbours will look for it has yet to be joined."""
-        return len(gain.address) == 16 and (gain.name, wire.solicited_node(gain.address)) in self._joins
+        """Whether the group in which neighbours will look for it has yet to be joined.
+
+        Not asked where many are: joining takes seconds then, and whoever has the address in its cache needs
+        no group to learn the new MAC.
+        """
+        return (
+            len(gain.address) == 16
+            and len(self._joins) <= BATCH
+            and (gain.name, wire.solicited_node(gain.address)) in self._joins
+        )
 
     def frame(self, name: str, frame: bytes, age: float, now: float) -> list[Effect]:
         """One received frame, `age` seconds after the kernel got it."""
