@@ -2,7 +2,8 @@
 
 With an address in place of a Service it is explain_address.py.
 
-In:  the Service and all that decides about it; the speakers' journals for what the wire says.
+In:  the Service and all that decides about it; the speakers' journals for what the wire says, the
+     reflexes of its L2 candidates for who answers.
 Out: the lines of plan/lines.py. Exit code 1: no address, or nobody announces it.
 Elsewhere: finding out is plan/explain.py; the controller's answer is judge.py.
 """
@@ -19,7 +20,10 @@ from metalbgp.cli.access import Cluster, Speakers, together
 from metalbgp.cli.ages import age, ago
 from metalbgp.cli.errors import CliError, Usage, no_such
 from metalbgp.cli.judge import Judge
+from metalbgp.cli.l2_rows import Known
+from metalbgp.cli.l2_short import asked_rows, who_answers
 from metalbgp.cli.options import Look, Setup, common, run
+from metalbgp.cli.reflexes import Reflexes
 from metalbgp.cli.render import Answer
 from metalbgp.cli.wire import Heard, Wire, ask_all
 from metalbgp.inventory.endpoints import fold
@@ -42,7 +46,7 @@ def command(setup: Setup, /, service: str, no_wire: bool, **given: Any) -> None:
 
     async def answer(look: Look) -> Answer:
         if address := explain_address.address_of(service):
-            return await explain_address.answer(look, address)
+            return await explain_address.answer(look, address, wire=not no_wire)
         if explain_address.network_of(service):
             more = "metalbgp pools --addresses lists every address that is not free"
             raise Usage(f"{service} is a network: name one address of it; {more}")
@@ -93,14 +97,15 @@ async def _answer(look: Look, text: str, *, wire: bool) -> Answer:
         known = {pod.node: Node(name=pod.node) for pod in speakers.pods if pod.node}
     live = speakers.live if speakers.known else frozenset(known)
     wish.check(known, {peer.name for peer in configuration.peers}, {p.key for p in configuration.peers})
-    found = explain(
-        service,
-        decider.claims(service.key),
-        decider.result(service),
-        fold(slices or ()),
-        Scene(configuration, known, live),
-    )
+    scene = Scene(configuration, known, live)
+    found = explain(service, decider.claims(service.key), decider.result(service), fold(slices or ()), scene)
     now = look.now()
+    rows = await asked_rows(
+        cluster,
+        speakers,
+        Known(decider.claims(service.key), reports, Reflexes(), scene),
+        ask=wire and not heard.note,
+    )
     on_wire = said({one.node: one for one in heard.heard}, reports, configuration, now)
     problem = found.problem
     shown = narrowed(found, wish.nodes, wish.peers)
@@ -108,7 +113,14 @@ async def _answer(look: Look, text: str, *, wire: bool) -> Answer:
         kind="Explanation",
         items=(shown,),
         names=(service.key,),
-        lines=tuple(lines(shown, on_wire, lambda since: ago(since, now))),
+        lines=tuple(
+            lines(
+                shown,
+                on_wire,
+                lambda since: ago(since, now),
+                lambda one: who_answers(rows.get(one.address), one.candidates, now),
+            )
+        ),
         notes=cluster.notes,
         problems=int(problem),
     )

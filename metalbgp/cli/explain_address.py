@@ -1,6 +1,7 @@
 """`metalbgp explain ADDRESS`: who holds it or waits for it, why nobody may have it, which nodes announce it.
 
-In:  an address in any spelling; VirtualIPs of every installation, the configuration, Nodes and networks.
+In:  an address in any spelling; VirtualIPs of every installation, the configuration, Nodes and networks; in
+     L2 the reflexes of its candidates.
 Out: a few lines. Exit code 1: it is in no pool, or nobody may have it.
 Elsewhere: one Service is explain.py; the rules are allocate/ (judge.py), the nodes' part is select/.
 """
@@ -14,15 +15,19 @@ from metalbgp.cli import judge
 from metalbgp.cli.access import together
 from metalbgp.cli.ages import ago
 from metalbgp.cli.judge import Judge
+from metalbgp.cli.l2_rows import Known
+from metalbgp.cli.l2_short import asked_rows, who_answers
 from metalbgp.cli.options import Look
 from metalbgp.cli.pools import given_to
+from metalbgp.cli.reflexes import Reflexes
 from metalbgp.cli.render import Answer, listed
 from metalbgp.model.addresses import AddressError, address_of_claim, canonical, trimmed
 from metalbgp.model.configuration import Configuration, Pool
 from metalbgp.model.reasons import AddressNotInPool, NoAddress
 from metalbgp.model.services import Node
 from metalbgp.model.virtualips import HELD_PHASES, VirtualIP
-from metalbgp.plan.lines import answering, pool_text
+from metalbgp.plan.lines import pool_text
+from metalbgp.plan.scene import Scene
 from metalbgp.select.merge import standing_by
 from metalbgp.select.select import NodeView
 
@@ -66,15 +71,17 @@ def network_of(text: str) -> bool:
     return bool(slash) and length.isdigit() and address_of(address) != ""
 
 
-async def answer(look: Look, address: str) -> Answer:
+async def answer(look: Look, address: str, *, wire: bool = True) -> Answer:
     cluster = look.cluster
-    claims, configuration, nodes, namespaces, controller, networks = await together(
+    claims, configuration, nodes, namespaces, controller, networks, reports, speakers = await together(
         cluster.claims(),
         cluster.configuration(),
         cluster.nodes(),
         cluster.namespaces(),
         cluster.controller(),
         cluster.service_networks(),
+        cluster.reports(),
+        cluster.speakers(),
     )
     decider = Judge(
         configuration,
@@ -87,11 +94,15 @@ async def answer(look: Look, address: str) -> Answer:
     found = explained(address, claims, configuration, decider, nodes)
     pool = configuration.pool_of(address)
     nobodys = found.refused is not None and not found.phase and not found.reservation
+    vips = tuple(vip for vip in judge.mine(claims, configuration) if vip.address == address)
+    scene = Scene(configuration, {node.name: node for node in nodes or ()}, speakers.live)
+    rows = await asked_rows(cluster, speakers, Known(vips, reports, Reflexes(), scene), ask=wire)
+    answers = who_answers(rows.get(address), found.l2_nodes, look.now())
     return Answer(
         kind="AddressExplanation",
         items=(found,),
         names=(address,),
-        lines=tuple(lines(found, pool, look.now())),
+        lines=tuple(lines(found, pool, look.now(), answers)),
         notes=cluster.notes,
         problems=int(pool is None or nobodys),
     )
@@ -131,7 +142,7 @@ def explained(
     )
 
 
-def lines(found: AddressExplanation, pool: Pool | None, now: datetime) -> Iterator[str]:
+def lines(found: AddressExplanation, pool: Pool | None, now: datetime, answers: str) -> Iterator[str]:
     yield f"{found.address} {_state(found)}"
     if pool is not None:
         yield _labelled("pool", f"{pool_text(pool)}, given to {given_to(pool)}")
@@ -152,7 +163,7 @@ def lines(found: AddressExplanation, pool: Pool | None, now: datetime) -> Iterat
             yield _labelled("remedy", found.refused.remedy())
     if found.phase == "bound" and found.bgp_nodes is not None:
         yield _labelled("BGP", _announced(found.bgp_nodes, found.peers) if found.bgp_nodes else "no node")
-        yield _labelled("L2", answering(found.l2_nodes) if found.l2_nodes else "no node")
+        yield _labelled("L2", answers if found.l2_nodes else "no node")
     if found.phase == "probing" and found.bgp_nodes is not None:
         who = f"{found.asking} asks" if found.asking else "no node can ask"
         yield _labelled("L2", f"{who} the segment whether anybody has it")

@@ -158,6 +158,7 @@ def _verdict(
 ) -> tuple[str, str]:
     foreign = [one.mac for one in rows if one.by == FOREIGN]
     if len(stations) > 1:
+        stations = sorted(stations, key=lambda one: (one in foreign, one))  # ours first
         count = "two answer" if len(stations) == 2 else f"{len(stations)} answer"
         said = " and ".join(f"{one}, no node of ours" if one in foreign else one for one in stations)
         return "two-answer", f"{count} for {address}: {said}"

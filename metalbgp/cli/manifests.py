@@ -67,7 +67,8 @@ class Manifests:
                 self._service(one)
             case ("", "Namespace") if one.name:
                 labels = one.body["metadata"].get("labels")
-                texts = {str(key): str(value) for key, value in (labels or {}).items()} if labels else {}
+                pairs = labels.items() if isinstance(labels, Mapping) else ()
+                texts = {str(key): str(value) for key, value in pairs}
                 self.namespaces[one.name] = Namespace(name=one.name, labels=texts)
                 self.others += 1
             case (group, kind) if kind in objects.READERS and self._is_meant(one, group, kind):

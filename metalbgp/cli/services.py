@@ -5,7 +5,7 @@ Out: one row a Service; without an address it says why.
 Elsewhere: one Service in full is explain.py; what the controller would answer is judge.py.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -22,6 +22,7 @@ from metalbgp.cli.render import Answer, Table, listed
 from metalbgp.inventory.endpoints import fold
 from metalbgp.model.allocation import Allocation, Refusal
 from metalbgp.model.reasons import NoAddress
+from metalbgp.model.report import NodeReport
 from metalbgp.model.services import Endpoints, EndpointSlice, Node, Service
 from metalbgp.model.virtualips import Holder, VirtualIP
 from metalbgp.select.select import NodeView
@@ -50,7 +51,8 @@ class ServiceRow(Struct, frozen=True):
     serving: int | None = 0  # None: not allowed to read EndpointSlices
     endpoints: int | None = 0
     bgp_nodes: tuple[str, ...] = ()  # that want a route for it
-    l2_owners: tuple[str, ...] = ()
+    l2_owners: tuple[str, ...] = ()  # nodes that report that they answer
+    l2_first: tuple[str, ...] = ()  # first candidates; one of them that lives owns it
     advertisements: tuple[str, ...] = ()
     since: str = ""
     refused: NoAddress | None = None
@@ -89,13 +91,14 @@ async def answer(look: Look) -> Answer:
     endpoints = _by_service(slices)
     ask = Judge(configuration, claims, namespaces, judge.lb_class(controller), nodes or (), networks=networks)
     views = [NodeView(configuration, node) for node in known if wish.node(node.name)]
+    who = answering(reports)
     found = tuple(
-        row_of(service, ask, endpoints(service.key), views, wish.peers)
+        row_of(service, ask, endpoints(service.key), views, wish.peers, answering=who)
         for service in sorted(services, key=lambda one: one.key)
         if ask.ours(service) and (not wish.namespace or service.namespace == wish.namespace)
     )
     if wish.nodes or wish.peers:
-        found = tuple(row for row in found if row.bgp_nodes or row.l2_owners)
+        found = tuple(row for row in found if row.bgp_nodes or row.l2_owners or row.l2_first)
     wrong = tuple(row for row in found if row.problem)
     shown = wrong if wish.problems else found
     return Answer(
@@ -107,6 +110,22 @@ async def answer(look: Look) -> Answer:
         notes=cluster.notes,
         problems=len(wrong),
     )
+
+
+def answering(reports: Sequence[NodeReport]) -> dict[str, list[str]]:
+    """By address, who reports that it answers for it in L2; a report names 50 of its addresses."""
+    found: dict[str, list[str]] = {}
+    for report in reports:
+        for duty in report.duties:
+            found.setdefault(duty.address, []).append(report.node)
+    return found
+
+
+def l2_words(row: ServiceRow) -> str:
+    """Who lives is known to the nodes alone: without their word only the order is (metalbgp l2 asks them)."""
+    if row.l2_owners or not row.l2_first:
+        return ",".join(row.l2_owners) or "-"
+    return f"{','.join(row.l2_first)} is first"
 
 
 def _by_service(slices: tuple[EndpointSlice, ...] | None) -> Callable[[str], Endpoints | None]:
@@ -130,12 +149,16 @@ def row_of(
     endpoints: Endpoints | None,
     views: Sequence[NodeView],
     peers: Sequence[str] = (),
+    *,
+    answering: Mapping[str, Sequence[str]],
 ) -> ServiceRow:
     claims = [vip for vip in ask.claims(service.key) if vip.phase == "bound"]
     result = ask.result(service)
     holders = [vip.holders[service.key] for vip in claims]
     bgp = tuple(_bgp_nodes(service.key, claims, views, ask, peers))
-    owners = tuple(dict.fromkeys(vip.candidates[0] for vip in claims if vip.candidates))
+    shown = {view.node.name for view in views}
+    owners = tuple(dict.fromkeys(node for vip in claims for node in answering.get(vip.address, ())))
+    firsts = tuple(dict.fromkeys(vip.candidates[0] for vip in claims if vip.candidates))
     refused = result.reason if isinstance(result, Refusal) else None
     return ServiceRow(
         service=service.key,
@@ -145,11 +168,12 @@ def row_of(
         serving=endpoints.serving if endpoints else None,
         endpoints=endpoints.total if endpoints else None,
         bgp_nodes=bgp,
-        l2_owners=tuple(one for one in owners if any(view.node.name == one for view in views)),
+        l2_owners=tuple(one for one in owners if one in shown),
+        l2_first=tuple(one for one in firsts if one in shown),
         advertisements=tuple(sorted({name for one in holders for name in (*one.bgp, *one.l2)})),
         since=claims[0].since if claims else service.created,
         refused=refused,
-        problem=_problem(holders, result, endpoints, bool(bgp or owners)),
+        problem=_problem(holders, result, endpoints, bool(bgp or owners or firsts)),
     )
 
 
@@ -191,7 +215,7 @@ def cells(row: ServiceRow, now: datetime) -> tuple[str, ...]:
         row.policy,
         "?" if row.serving is None else f"{row.serving}/{row.endpoints}",
         f"{nodes} node{'' if nodes == 1 else 's'}" if nodes else "-",
-        ",".join(row.l2_owners) or "-",
+        l2_words(row),
         age(row.since, now) or "-",
         listed(row.bgp_nodes, 20) or "-",
         ",".join(row.advertisements) or "-",

@@ -17,6 +17,7 @@ from metalbgp.cli.access import Cluster, speakers, together
 from metalbgp.cli.ages import ago, seconds_since, words
 from metalbgp.cli.errors import CliError
 from metalbgp.cli.judge import Judge
+from metalbgp.cli.l2_rows import BAD
 from metalbgp.cli.options import Look, Setup, Wish, common, run
 from metalbgp.cli.pods import Pod, Workload
 from metalbgp.cli.render import Answer
@@ -133,6 +134,7 @@ def judged(found: Found, wish: Wish, now: datetime, view: float) -> Status:
         *(Problem("config", error, "kubectl get configurationstates -A -o yaml") for error in found.errors),
         *(_of_service(one, decider) for one in lacking),
         *_of_routes(reports),
+        *_of_layer2(reports),
     ]
     real = [row for row in sessions if row.session is not None]
     return Status(
@@ -252,6 +254,14 @@ def _of_routes(reports: Sequence[NodeReport]) -> Iterator[Problem]:
             if one.state == "refused":
                 text = f"{report.node} → {one.peer}: {one.prefix} refused{f': {one.why}' if one.why else ''}"
                 yield Problem("announced", text, "metalbgp routes --problems")
+
+
+def _of_layer2(reports: Sequence[NodeReport]) -> Iterator[Problem]:
+    """Nodes that may own nothing, though addresses are theirs to own."""
+    for report in reports:
+        if report.layer2 in BAD and report.candidate_for:
+            why = f": {report.layer2_why}" if report.layer2_why else ""
+            yield Problem("announced", f"{report.node}: {report.layer2} in L2{why}", "metalbgp l2 --problems")
 
 
 def use_of(pool: Pool, claims: Sequence[VirtualIP]) -> PoolUse:

@@ -23,8 +23,12 @@ def _wanted(node: str, peer: str, prefix: str) -> str:
 
 
 def lines(
-    explanation: Explanation, wire: Wire = _wanted, ago: Callable[[str], str] = lambda since: ""
+    explanation: Explanation,
+    wire: Wire = _wanted,
+    ago: Callable[[str], str] = lambda since: "",
+    answers: Callable[[Ownership], str] = lambda ownership: answering(ownership.candidates),
 ) -> list[str]:
+    """`answers`: who does in L2, in the words of whoever asked the nodes."""
     found = explanation
     has = ", ".join(found.addresses) or "no address"
     screen = [f"{found.service} has {has}", *_labelled("asked for", found.asked)]
@@ -51,7 +55,7 @@ def lines(
         screen += _labelled("endpoints", _endpoints(found.endpoints, found.policy))
     for part in dict.fromkeys(tuple(_bgp(announcement, wire)) for announcement in found.bgp):
         screen += part  # what is said of both addresses of a dual-stack Service is said once
-    for part in dict.fromkeys(tuple(_l2(ownership)) for ownership in found.l2):
+    for part in dict.fromkeys(tuple(_l2(ownership, answers)) for ownership in found.l2):
         screen += part
     if found.remedy:
         screen += _labelled("remedy", found.remedy)
@@ -107,14 +111,12 @@ def _bgp(announcement: Announcement, wire: Wire) -> Iterator[str]:
     yield from _rows(announcement.lines, lambda line: wire(line.node, line.peer, announcement.prefix))
 
 
-def _l2(ownership: Ownership) -> Iterator[str]:
+def _l2(ownership: Ownership, answers: Callable[[Ownership], str]) -> Iterator[str]:
     if ownership.reason is not None:
         yield from _labelled("L2", f"no: {ownership.reason.explain()}")
         return
     names = ", ".join(ownership.advertisements)
-    yield from _labelled(
-        "L2", f"advertisement {names} → {ownership.address}: {answering(ownership.candidates)}"
-    )
+    yield from _labelled("L2", f"advertisement {names} → {ownership.address}: {answers(ownership)}")
     yield from _rows(ownership.lines, lambda line: "yes")
 
 

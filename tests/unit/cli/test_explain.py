@@ -2,9 +2,25 @@
 
 import pytest
 from msgspec import json
+from msgspec.structs import replace
 
 from metalbgp.cli import wire
-from tests.unit.cli.world import EXCLUDE, GIVEN, World, claim, down, journal, node, service, session
+from tests.unit.cli.world import (
+    CONFIGURATION,
+    EXCLUDE,
+    GIVEN,
+    LAYER2,
+    World,
+    claim,
+    down,
+    journal,
+    node,
+    service,
+    session,
+)
+from tests.unit.cli.world_l2 import NODES, held, reflex
+
+ADDRESS = "10.252.252.100"
 
 
 def test_an_address_with_every_node_and_peer_and_what_the_wire_says() -> None:
@@ -165,3 +181,30 @@ def test_json_carries_reasons_with_their_names_and_words() -> None:
     assert item["pool"]["ranges"] == ["10.252.252.100-10.252.252.103"]
     line = item["bgp"][0]["lines"][-1]
     assert (line["node"], line["peer"], line["reason"]["reason"]) == ("n3", "tor-b", "NodeExcluded")
+
+
+def layer2(owner: str) -> World:
+    world = World()
+    world.configure(replace(CONFIGURATION, bgp_advertisements=(), l2_advertisements=(LAYER2,)))
+    holder = {"bgp": (), "l2": ("flat",)}
+    world.objects["virtualips"] = [claim(ADDRESS, "web/nginx", holder=holder, candidates=NODES)]
+    for name in NODES:
+        world.reflexes[name] = reflex(name, {ADDRESS: held(owner, name == owner)})
+    return world
+
+
+@pytest.mark.parametrize("what", ["web/nginx", ADDRESS])
+def test_in_l2_the_nodes_themselves_say_who_answers(what: str) -> None:
+    world = layer2("n2")
+    world.reflexes["n1"] = reflex("n1", {ADDRESS: held("n2")}, state="cut-off", why="no interface has a link")
+    said = "n2 answers since 12m; n1 cut-off; n3 stands by"
+    assert said in world.run("explain", what).stdout
+    assert "n1 is first; n2, n3 stand by" in world.run("explain", what, "--no-wire").stdout
+    world.forbidden = {"exec"}
+    assert "n1 is first; n2, n3 stand by" in world.run("explain", what).stdout
+
+
+def test_two_that_answer_are_told_by_explain_as_well() -> None:
+    world = layer2("n1")
+    world.reflexes["n2"] = reflex("n2", {ADDRESS: held("n2", True)})
+    assert "(two answer for it: n1, n2)" in world.run("explain", "web/nginx").stdout

@@ -54,7 +54,7 @@ def test_it_asks_on_the_interfaces_that_the_reflex_uses() -> None:
         (
             {"n1": heard(OTHER)},
             "two-answer",
-            f"two answer for {ADDRESS}: {OTHER}, no node of ours and n1",
+            f"two answer for {ADDRESS}: n1 and {OTHER}, no node of ours",
         ),
         (
             {"n2": heard(), "n3": heard()},

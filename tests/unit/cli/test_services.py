@@ -3,6 +3,7 @@
 from msgspec import json
 from msgspec.structs import replace
 
+from metalbgp.model.report import DutyReport
 from tests.unit.cli.world import CONFIGURATION, LAYER2, World, claim, endpoints, service
 
 
@@ -42,16 +43,18 @@ def test_a_service_that_no_endpoint_serves_is_a_problem() -> None:
     assert world.run("services").stdout.splitlines()[1].endswith("not announced: it has no endpoint")
 
 
-def test_in_l2_the_owner_is_named() -> None:
+def test_in_l2_who_reports_that_it_answers_is_named_and_else_who_is_first() -> None:
     world = World()
     world.configure(replace(CONFIGURATION, bgp_advertisements=(), l2_advertisements=(LAYER2,)))
     holder = {"bgp": (), "l2": ("flat",)}
     world.objects["virtualips"] = [
         claim("10.252.252.100", "web/nginx", holder=holder, candidates=("n2", "n1"))
     ]
-    row = world.run("services").stdout.splitlines()[1].split()
-    assert row[5:7] == ["-", "n2"]
+    assert "   -     n2 is first   12m" in world.run("services").stdout
     assert world.run("services", "--node", "n1").stdout.startswith("no Service of type LoadBalancer")
+    world.report("n1", duties=(DutyReport("10.252.252.100"),), duties_total=1)
+    row = world.run("services").stdout.splitlines()[1].split()
+    assert row[5:7] == ["-", "n1"]
 
 
 def test_another_class_is_not_ours_unless_the_controller_serves_it() -> None:

@@ -107,6 +107,17 @@ def test_a_refused_route_is_a_problem_and_one_that_waits_for_its_session_is_not_
     assert "2 problems" in result.stdout
 
 
+def test_a_node_that_may_own_nothing_in_l2_is_a_problem_where_addresses_are_its_to_own() -> None:
+    world = World()
+    world.report("n3", session("tor-a"), layer2="no-key", layer2_why="no heartbeat key", candidate_for=2)
+    result = world.run("status")
+    assert "n3: no-key in L2: no heartbeat key" in result.stdout
+    assert result.stdout.splitlines()[-1].endswith("More: metalbgp l2 --problems")
+    assert result.exit_code == 1
+    world.report("n3", session("tor-a"), layer2="no-key", layer2_why="no heartbeat key")
+    assert world.run("status").exit_code == 0
+
+
 def test_addresses_in_l2_are_counted() -> None:
     world = World()
     for name in ("n1", "n2", "n3"):

@@ -378,3 +378,9 @@ def test_whatever_stands_in_a_document_it_is_judged_and_nothing_raises(
     for one in (*found.findings, *found.surprises):
         assert one.line >= 1
         assert one.lines()
+
+
+def test_labels_of_a_namespace_that_are_no_map_end_nothing(tmp_path: Path) -> None:
+    """Found by the test above."""
+    text = "apiVersion: v1\nkind: Namespace\nmetadata: {name: a, labels: b}\n"
+    assert said(tmp_path, text) == (0, [])
