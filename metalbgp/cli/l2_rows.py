@@ -16,6 +16,7 @@ from msgspec.structs import replace
 from metalbgp.cli.ages import from_unix, words
 from metalbgp.cli.reflexes import Conflict, Held, Member, Reflex, Reflexes, Segment
 from metalbgp.cli.render import listed
+from metalbgp.model.addresses import parse
 from metalbgp.model.report import NodeReport
 from metalbgp.model.virtualips import VirtualIP
 from metalbgp.plan.ranking import Claimant, eligible
@@ -23,7 +24,7 @@ from metalbgp.plan.scene import Scene
 
 ANSWERS, STANDS_BY, UNKNOWN = "answers", "stands-by", "unknown"
 BAD: Final = frozenset({"no-key", "duplicate", "isolated", "cut-off"})  # states of a node that are a problem
-PASSING: Final = frozenset({"listening", "leaving", "no-duties"})
+PASSING: Final = frozenset({"listening", "announced", "leaving", "no-duties"})
 FRESH: Final = 300.0  # seconds that a foreign MAC counts, after it was seen last
 REMEDIES: Final = {
     "no-key": "kubectl get secret -n NAMESPACE metalbgp-speaker: the controller makes heartbeat.key",
@@ -125,12 +126,17 @@ def rows(known: Known) -> Iterator[L2Row]:
         for conflict in one.state.conflicts:
             conflicts.setdefault(conflict.address, []).append((one.node, conflict))
     asked = bool(known.reflexes.speaking)
-    for address in sorted({*wanted, *answered}, key=lambda one: (":" in one, len(one), one)):
+    for address in sorted({*wanted, *answered}, key=_numeric):
         vip = wanted.get(address)
         row = _asked(address, vip, known) if asked else _reported(vip, known) if vip else None
         if row is not None:
             more = tuple(_foreign(conflicts.get(address, ()), known.reflexes))
             yield replace(row, problems=(*row.problems, *more)) if more else row
+
+
+def _numeric(address: str) -> tuple[int, int]:
+    found = parse(address)
+    return found.version, int(found)
 
 
 def _asked(address: str, vip: VirtualIP | None, known: Known) -> L2Row:
@@ -200,7 +206,9 @@ def _places(vip: VirtualIP | None, known: Known) -> dict[str, str]:
         return {}
     holders = [(key, one) for key, one in vip.holders.items() if one.l2 and one.serving]
     for key, holder in sorted(holders, key=lambda pair: (pair[1].created, pair[0])):
-        weights = eligible(Claimant(key, holder, vip.address), known.scene)
+        there = {name: node for name in vip.candidates if (node := known.scene.nodes.get(name))}
+        scene = Scene(known.scene.configuration, there, frozenset(there))  # of these alone: there may be many
+        weights = eligible(Claimant(key, holder, vip.address), scene)
         if weights or holder.terminating:
             return {node: _place(node, weights, holder.terminating) for node in vip.candidates}
     return {}

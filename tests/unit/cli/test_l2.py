@@ -206,6 +206,25 @@ def test_an_address_that_nobody_asks_for_any_more_and_is_still_answered_is_a_pro
     assert row(world)["problems"] == ["no VirtualIP asks for it, and n1 still answers"]
 
 
+def test_addresses_stand_in_their_order_as_numbers_and_ipv6_comes_last() -> None:
+    world = flat()
+    addresses = ["10.252.252.9", "10.252.252.10", "10.252.252.100", "fd00::9", "fd00::10"]
+    holder = {"bgp": (), "l2": ("flat",)}
+    world.objects["virtualips"] = [
+        claim(one, "web/nginx", holder=holder, candidates=NODES) for one in reversed(addresses)
+    ]
+    for name in NODES:
+        world.reflexes[name] = reflex(name, {one: held("n1", name == "n1") for one in addresses})
+    assert world.run("l2", "-o", "name").stdout.split() == addresses
+
+
+def test_a_preference_is_told_also_while_that_node_has_no_live_speaker() -> None:
+    """The place was given by the controller; that the node is away is its state."""
+    world = flat()
+    world.objects["pods"] = [one for one in world.objects["pods"] if one["metadata"]["name"] != "speaker-n3"]
+    assert row(world)["candidates"][2]["place"] == "by the hash of node and address"
+
+
 def test_node_namespace_and_problems_narrow_it() -> None:
     world = flat()
     assert ADDRESS in world.run("l2", "--node", "n2").stdout
