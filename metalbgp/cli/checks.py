@@ -225,7 +225,9 @@ def realtime(reports: Sequence[NodeReport]) -> Finding:
             parts.append(f"only {name} on {listed(nodes)}" if name != "none" else f"none on {listed(nodes)}")
         else:
             parts.append(f"the reflex is not heard on {listed(nodes)}")
-    text = f"no realtime class: {'; '.join(parts)}: L2 answers may come late on a busy node"
+    text = (
+        f"no realtime class: {'; '.join(parts)}: in L2 takeovers take about 1.2 s, and answers may come late"
+    )
     steps = (
         "add capability SYS_NICE to the speaker (k8s/metalbgp.yaml has it)",
         "where it has: FIFO needs a realtime budget in the Pod's cgroup, DEADLINE CPUs that are not pinned",
