@@ -249,4 +249,7 @@ class Judge:
         word = places.get(before.owner, "")
         if before.owner and word not in ("live", "self"):
             return f"{before.owner} is {word or 'no candidate any more'}"
+        order = group.duty.candidates
+        if before.owner in order and after.owner in order[: order.index(before.owner)]:
+            return f"{after.owner} is back"
         return f"{after.owner or 'nobody'} is the first that lives"

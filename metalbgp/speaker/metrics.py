@@ -33,6 +33,10 @@ class Snapshot(Struct, frozen=True):
     updates: Mapping[str, int] = {}  # by ip:port
     answered: Mapping[str, Answered] = {}  # by ip
     realtime: bool = False
+    l2_state: str = ""  # of this node: active, listening, no-key, …
+    l2_candidate_for: int = 0
+    l2_owned: int = 0
+    l2_members: Mapping[str, str] = {}  # the other candidates, and what they are
     view_age: float = 0.0  # seconds since the last sign of life of the API server
 
 
@@ -45,6 +49,7 @@ class _Speaker(Collector):
         yield self._announced(now)
         yield from self._sessions(now)
         yield from self._layer2(now)
+        yield from self._members(now)
         yield GaugeMetricFamily(
             "metalbgp_realtime", "1 if the reflex has a realtime class", value=float(now.realtime)
         )
@@ -98,6 +103,28 @@ class _Speaker(Collector):
             replies.add_metric([address], counts.replies)
             gratuitous.add_metric([address], counts.gratuitous)
         yield from (requests, replies, gratuitous)
+
+    @staticmethod
+    def _members(now: Snapshot) -> Iterator[GaugeMetricFamily]:
+        yield GaugeMetricFamily(
+            "metalbgp_l2_candidate_addresses",
+            "L2 addresses that this node may own",
+            value=now.l2_candidate_for,
+        )
+        yield GaugeMetricFamily(
+            "metalbgp_l2_owned_addresses", "L2 addresses that this node answers for", value=now.l2_owned
+        )
+        state = GaugeMetricFamily(
+            "metalbgp_l2_state", "1 for what this node is in L2 (docs/layer2.md)", labels=["state"]
+        )
+        if now.l2_state:
+            state.add_metric([now.l2_state], 1)
+        members = GaugeMetricFamily(
+            "metalbgp_l2_member_live", "1 if the other candidate is heard and owns its share", labels=["node"]
+        )
+        for node, word in sorted(now.l2_members.items()):
+            members.add_metric([node], float(word == "live"))
+        yield from (state, members)
 
 
 class SpeakerMetrics:

@@ -232,6 +232,10 @@ class Record:
                 if count.get("here")
             },
             realtime=is_realtime(l2.state),
+            l2_state=str((l2.state or {}).get("self", {}).get("state", "")),
+            l2_candidate_for=len(announcer.table.duties()),
+            l2_owned=len(l2.owned),
+            l2_members={one["node"]: one["state"] for one in (l2.state or {}).get("members", ())},
             view_age=view_age,
         )
 
