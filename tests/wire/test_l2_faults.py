@@ -284,10 +284,10 @@ def test_an_owner_of_whom_nothing_but_heartbeats_is_lost_gives_way_to_its_succes
 def test_random_loss_on_one_link_moves_nothing_for_long(it: Cluster) -> None:
     before, told = time.time(), changes(*it.nodes.values())
     it.lose("n1", "both", percent=30)
-    time.sleep(8)
+    time.sleep(6)
     it.found()
     moved = changes(*it.nodes.values()) - told
-    figures(f"30 % lost on the owner's link for 8 s: {moved} messages of gained or lost addresses")
+    figures(f"30 % lost on the owner's link for 6 s: {moved} messages of gained or lost addresses")
     assert moved <= 8  # two addresses once there and back, until it is known that the link is bad
     never_two(it, before, HEAL)
     it.wait_owned("n1", BOTH)
@@ -296,10 +296,10 @@ def test_random_loss_on_one_link_moves_nothing_for_long(it: Cluster) -> None:
 def test_random_loss_on_every_link_is_no_flapping(it: Cluster) -> None:
     before, told = time.time(), changes(*it.nodes.values())
     it.lose_all(dict.fromkeys(ORDER, "both"), percent=30)
-    time.sleep(5)
+    time.sleep(3)
     it.found()
     moved = changes(*it.nodes.values()) - told
-    figures(f"30 % lost on every link, twice on the way, for 5 s: {moved} messages of gained or lost")
+    figures(f"30 % lost on every link, twice on the way, for 3 s: {moved} messages of gained or lost")
     assert moved <= 16
     never_two(it, before, TAKEOVER)
     it.wait_owned("n1", BOTH)
@@ -308,7 +308,7 @@ def test_random_loss_on_every_link_is_no_flapping(it: Cluster) -> None:
 def test_where_all_heartbeats_vanish_everybody_keeps_and_nobody_claims(it: Cluster) -> None:
     lost = time.time()
     it.lose_all(dict.fromkeys(ORDER, "from"), HEARTBEATS)
-    stays(it, "n1", 3.0, lost)
+    stays(it, "n1", 2.0, lost)
     assert it["n1"].state()["self"]["state"] == "isolated"
     assert it["n2"].state()["self"]["owned"] == 0
     assert it["n2"].state()["segments"]["eth0"]["silent"] is True
@@ -341,22 +341,6 @@ def test_udp_takes_over_where_the_ethertype_does_not_get_through(
     wait_for(it._all_live, "all to be live by UDP", report=it.report)
     killed = it["n1"].kill()
     taken_over(it, "n2", killed, "killed, heartbeats by UDP")
-
-
-def test_the_ethertype_is_used_again_when_it_gets_through_and_udp_is_not_needed(it: Cluster) -> None:
-    wait_for(
-        lambda: all(
-            node.state()["segments"]["eth0"]["transport"] == "ethernet" for node in it.nodes.values()
-        ),
-        "the EtherType to be in use",
-        20,
-        it.report,
-    )
-    begin = time.time()
-    it.lose("n2", "both", (UDP,))
-    stays(it, "n1", 1.5, begin)
-    assert it["n2"].state()["segments"]["eth0"]["transport"] == "ethernet"
-    assert it["n2"].state()["segments"]["eth0"]["members"] == 2
 
 
 # Partitions
@@ -474,7 +458,7 @@ def test_a_node_with_another_key_owns_nothing_beside_the_others(it: Cluster, nod
     began = time.time()
     it[node].keys = (OTHER_KEY,)
     it[node].start()
-    stays(it, "n1" if node != "n1" else "n2", 3.0, began)
+    stays(it, "n1" if node != "n1" else "n2", 2.0, began)
     assert it[node].state()["self"]["owned"] == 0
     other = it["n2" if node != "n2" else "n3"].state()
     assert any(f"{it[node].mac()} are signed with another key" in one for one in other["problems"])
@@ -507,7 +491,7 @@ def test_heartbeats_that_are_played_again_keep_nobody_alive(it: Cluster) -> None
         assert len(frames) > 20
         killed = it["n1"].kill()
         answered = 0.0
-        while time.time() < killed + 3:
+        while time.time() < killed + TAKEOVER and not 0 < answered < time.time() - 1:
             for frame in frames:
                 recorder.send(frame)
                 time.sleep(0.01)
@@ -534,3 +518,20 @@ def test_a_signal_that_ends_all_ends_all(it: Cluster) -> None:
     assert process.wait(5) == 0
     assert time.monotonic() - before < STOP
     it["n1"].disconnect()
+
+
+def test_the_ethertype_is_used_again_when_it_gets_through_and_udp_is_not_needed(it: Cluster) -> None:
+    """Last in the file: it takes 20 s from the tests that lost it until nobody wants UDP any more."""
+    wait_for(
+        lambda: all(
+            node.state()["segments"]["eth0"]["transport"] == "ethernet" for node in it.nodes.values()
+        ),
+        "the EtherType to be in use",
+        20,
+        it.report,
+    )
+    begin = time.time()
+    it.lose("n2", "both", (UDP,))
+    stays(it, "n1", 1.5, begin)
+    assert it["n2"].state()["segments"]["eth0"]["transport"] == "ethernet"
+    assert it["n2"].state()["segments"]["eth0"]["members"] == 2
