@@ -71,8 +71,8 @@ class Fencing:
         )
 
     async def _grant(self) -> None:
-        """Tell the reflex until when it may answer. One that says nothing gets no more: it may be stopped. When
-        the last that it was told has passed, another node may have the Leases."""
+        """Tell the reflex until when it may answer. One that says nothing gets no more: it may be stopped.
+        When the last that it was told has passed, another node may have the Leases."""
         now = boottime()
         if self._answers() != self._answered:
             self._answered, self._alive = self._answers(), now
