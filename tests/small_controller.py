@@ -10,9 +10,9 @@ from msgspec.structs import replace
 from metalbgp.allocate.allocate import Allocation, Refusal, allocate
 from metalbgp.allocate.request import request_of
 from metalbgp.allocate.taken import Taken, use_of
+from metalbgp.controller.spread import Spread
 from metalbgp.inventory.inventory import Inventory
 from metalbgp.inventory.touched import Touched
-from metalbgp.model.addresses import family
 from metalbgp.model.configuration import Configuration
 from metalbgp.model.services import Service
 from metalbgp.model.virtualips import VirtualIP
@@ -25,13 +25,19 @@ class SmallController:
     def __init__(self) -> None:
         self.inventory = Inventory("metallb-system")
         self.taken = Taken()
+        self.spread = Spread(self.inventory)
+        self.spread.begin()
+        self._moved = Touched()  # by what was planned
 
     @property
     def scene(self) -> Scene:
-        return Scene(self.inventory.configuration, self.inventory.nodes, self.inventory.live_speakers)
+        inventory = self.inventory
+        return Scene(inventory.configuration, inventory.nodes, inventory.live_speakers, self.spread.firsts)
 
     def work(self, touched: Touched) -> None:
         for _ in range(200):
+            touched |= self.spread.look_again(touched.addresses) | self._moved
+            self._moved = Touched()
             if not touched:
                 return
             if keys := sorted(touched.services | touched.counts):
@@ -56,6 +62,7 @@ class SmallController:
         answer = self.ask(one) if one is not None and self.inventory.is_ours(one) else None
         wanted = answer.addresses if isinstance(answer, Allocation) else ()
         touched = Touched()
+        self.spread.planning(key, wanted)
         for address in self.inventory.held(key):
             if address not in wanted:
                 touched |= self.leave(key, address)
@@ -64,7 +71,7 @@ class SmallController:
             reserved = request_of(one, (), self.inventory.configuration.reservations).reserved
             assert self.taken.conflict(address, use_of(one), reserved) is None
             touched |= self.write(self.desired(address, self.inventory.claims.get(address), one, answer))
-        return touched
+        return touched | self.spread.planned(key, wanted)
 
     def ask(self, one: Service) -> Allocation | Refusal:
         held = self.inventory.held(one.key)
@@ -90,16 +97,15 @@ class SmallController:
             mine = plan(joining, endpoints, home, self.inventory.configuration)
             why = given_by(joining, address, answer.why, known) if isinstance(answer, Allocation) else ""
             holders[joining.key] = replace(mine, why=why)
-        claimants = [Claimant(key, holder, self.first(key, address)) for key, holder in holders.items()]
+        claimants = [
+            Claimant(key, holder, self.spread.first(key, address)) for key, holder in holders.items()
+        ]
+        self._moved |= self.spread.place(address, claimants)
         return virtual_ip(address, home, claimants, self.scene, known)
-
-    def first(self, key: str, address: str) -> str:
-        """The Service's first address; the one at hand while it has none yet."""
-        return min((*self.inventory.held(key), address), key=family)
 
     def write(self, vip: VirtualIP) -> Touched:
         self.taken.learn(vip.address, vip)
-        return self.inventory.put_claim(vip)
+        return self.inventory.put_claim(vip) | self.spread.claimed(vip.address)
 
     def leave(self, key: str, address: str) -> Touched:
         vip = self.inventory.claims[address]
@@ -107,4 +113,4 @@ class SmallController:
         if rest:
             return self.write(replace(vip, holders=rest))
         self.taken.learn(address, None)
-        return self.inventory.drop_claim(address)
+        return self.inventory.drop_claim(address) | self.spread.claimed(address)

@@ -19,7 +19,7 @@ from metalbgp.cli.render import listed
 from metalbgp.model.addresses import parse
 from metalbgp.model.report import NodeReport
 from metalbgp.model.virtualips import VirtualIP
-from metalbgp.plan.ranking import Claimant, eligible
+from metalbgp.plan.ranking import Claimant, eligible, is_even
 from metalbgp.plan.scene import Scene
 
 ANSWERS, STANDS_BY, UNKNOWN = "answers", "stands-by", "unknown"
@@ -210,8 +210,19 @@ def _places(vip: VirtualIP | None, known: Known) -> dict[str, str]:
         scene = Scene(known.scene.configuration, there, frozenset(there))  # of these alone: there may be many
         weights = eligible(Claimant(key, holder, vip.address), scene)
         if weights or holder.terminating:
-            return {node: _place(node, weights, holder.terminating) for node in vip.candidates}
+            places = {node: _place(node, weights, holder.terminating) for node in vip.candidates}
+            return _spread(places, vip, Claimant(key, holder, vip.address), weights, known.scene)
     return {}
+
+
+def _spread(
+    places: dict[str, str], vip: VirtualIP, claimant: Claimant, weights: Mapping[str, int], scene: Scene
+) -> dict[str, str]:
+    """The first one, where it was chosen because it had the fewest; the others follow by the hash."""
+    first = vip.candidates[0] if vip.candidates else ""
+    if first in weights and vip.phase == "bound" and is_even(claimant, scene):
+        places[first] = (f"{places[first]}, then " if weights[first] else "") + "by spread: even"
+    return places
 
 
 def _place(node: str, weights: Mapping[str, int], terminating: Mapping[str, int]) -> str:

@@ -24,8 +24,9 @@ from metalbgp.model.selectors import any_matches
 from metalbgp.model.services import Endpoints, Node, Service
 from metalbgp.model.virtualips import HELD_PHASES, VirtualIP
 from metalbgp.plan.plan import plan, virtual_ip
-from metalbgp.plan.ranking import Claimant
+from metalbgp.plan.ranking import Claimant, Known, equals
 from metalbgp.plan.scene import Scene
+from metalbgp.plan.spread import Places, Wish
 from metalbgp.select.merge import merge, standing_by
 from metalbgp.select.select import NodeView
 
@@ -141,10 +142,28 @@ def _claims(before: World, after: World, given: Mapping[str, tuple[str, ...]]) -
                 endpoints = after.endpoints.get(key, Endpoints())
                 holder = plan(after.services[key], endpoints, pool, configuration)
                 holders.setdefault(address, []).append(Claimant(key, holder, addresses[0]))
+    scene = replace(scene, firsts=_firsts(holders, scene, known))
     for address, claimants in holders.items():
         home = configuration.pool_of(address)
         if home is not None:
             yield virtual_ip(address, home, claimants, scene, known.get(address))
+
+
+def _firsts(
+    holders: Mapping[str, Sequence[Claimant]], scene: Scene, known: Mapping[str, VirtualIP]
+) -> Mapping[str, str]:
+    """Who would be first for what is spread evenly."""
+    alike, wishes = Known(), dict[str, Wish | None]()
+    for address, claimants in holders.items():
+        found = equals(claimants, scene, alike)
+        if found is not None and (found[0] == address or found[0] not in wishes):
+            pool = scene.configuration.pool_of(found[0])
+            vip = known.get(address)
+            present = vip.candidates[0] if vip is not None and vip.candidates else ""
+            wishes[found[0]] = Wish(pool.name if pool is not None else "", found[1], present)
+    places = Places()
+    places.update(wishes)
+    return places.firsts
 
 
 # ------------------------------------------------------------------ nodes

@@ -183,11 +183,6 @@ def _not_in_force(
         kind = type(one).__name__
         for field, why in extensions.unknown(one.metadata.annotations, known[kind]):
             yield NotInForce(kind=kind, object=one.name, field=field, why=why)
-    for layer2 in now.l2_advertisements:
-        if layer2.even:
-            why = "balancing is not implemented; the order is MetalLB's"
-            field = f"metadata.annotations.{extensions.PREFIX}spread"
-            yield NotInForce(kind="L2Advertisement", object=layer2.name, field=field, why=why)
     names = {pool.name for pool in now.pools}, {peer.name for peer in now.peers}
     for kind, found in (
         ("BGPAdvertisement", objects.bgp_advertisements),

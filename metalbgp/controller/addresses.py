@@ -74,26 +74,20 @@ class Addresses:
         pool: Pool,
         holders: Mapping[str, Holder],
         known: VirtualIP | None,
-        first: Mapping[str, str],
         *,
         phase: Phase = "bound",
     ) -> VirtualIP:
-        """The VirtualIP with these holders. `first`: first addresses of Services that no claim tells yet."""
+        """The VirtualIP with these holders."""
         claimants = [
-            Claimant(service=key, holder=holder, first=first.get(key) or self._first(key, address))
+            Claimant(service=key, holder=holder, first=self._claims.spread.first(key, address))
             for key, holder in holders.items()
         ]
-        inventory = self._inventory
-        scene = Scene(
-            configuration=inventory.configuration, nodes=inventory.nodes, live=inventory.live_speakers
-        )
+        inventory, spread = self._inventory, self._claims.spread
+        if phase == "bound" and (moved := spread.place(address, claimants)):
+            self._touched(moved)
+        scene = Scene(inventory.configuration, inventory.nodes, inventory.live_speakers, spread.firsts)
         wanted = virtual_ip(address, pool, claimants, scene, known, phase=phase)
         return wanted if wanted.since else structs.replace(wanted, since=self._stamp())
-
-    def _first(self, key: str, address: str) -> str:
-        """The first address of a Service, which MetalLB's order of L2 candidates hashes."""
-        held = self._inventory.held(key)  # IPv4 first; survives a status that was wiped
-        return held[0] if held else address
 
     def _stamp(self) -> str:
         return memory.written(self._now())
@@ -200,7 +194,7 @@ class Addresses:
         pool = self._inventory.configuration.pool_of(address)
         if vip is None or vip.phase not in HELD_PHASES or pool is None:
             return Done()
-        wanted = self.planned(address, pool, vip.holders, vip, {}, phase=vip.phase)
+        wanted = self.planned(address, pool, vip.holders, vip, phase=vip.phase)
         if wanted == vip:
             return Done()
         try:

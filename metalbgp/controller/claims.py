@@ -1,7 +1,7 @@
 """The claims as this controller knows them: its own writes and the watch, whichever is newer.
 
 In:  learn() with every VirtualIP seen (an answer to a write, a read, a watch event), forget() on deletion.
-Out: Inventory and Taken kept equal to it; Touched says who is concerned.
+Out: Inventory, Taken and Spread kept equal to it; Touched says who is concerned.
 Elsewhere: the objects themselves are written in writes.py.
 
 An answer to a write is often seen before or after the watch's event of the same or an older version; going
@@ -14,6 +14,7 @@ A restored etcd goes back, though, and is right: start_over() forgets versions a
 from collections.abc import Iterable
 
 from metalbgp.allocate.taken import Taken
+from metalbgp.controller.spread import Spread
 from metalbgp.inventory.inventory import Inventory
 from metalbgp.inventory.touched import NOTHING, Touched
 from metalbgp.model.virtualips import VirtualIP
@@ -24,6 +25,7 @@ class Claims:
         self._inventory = inventory
         self._seen: dict[str, int] = {}  # address → the newest version seen, kept after deletion
         self.taken = Taken()
+        self.spread = Spread(inventory)
 
     def get(self, address: str) -> VirtualIP | None:
         return self._inventory.claims.get(address)
@@ -38,7 +40,8 @@ class Claims:
             return NOTHING
         self._seen[vip.address] = version
         self.taken.learn(vip.address, vip)
-        return self._inventory.put_claim(vip)
+        touched = self._inventory.put_claim(vip)
+        return touched | self.spread.claimed(vip.address)
 
     def forget(self, vip: VirtualIP) -> Touched:
         """It is deleted: at the version given or later, so that version and older ones count no more."""
@@ -48,7 +51,8 @@ class Claims:
             # Made anew meanwhile, or deleted by us: who tries to claim it now must not be forgotten.
             return NOTHING
         self.taken.learn(vip.address, None)
-        return self._inventory.drop_claim(vip.address)
+        touched = self._inventory.drop_claim(vip.address)
+        return touched | self.spread.claimed(vip.address)
 
     def start_over(self, listed: Iterable[VirtualIP]) -> Touched:
         """The API server was restored from a backup: what it lists now is true, however old it is."""

@@ -246,6 +246,8 @@ class Controller:
         self.metrics.updates.inc()
         if not self.leading or not touched:
             return
+        if touched.addresses:
+            touched |= self.claims.spread.look_again(touched.addresses)
         # Who waits longest comes first: the queue is worked on in this order, and whoever is worked on
         # holds what it chose before anybody else looks.
         for key in sorted(touched.services, key=self._age):
@@ -318,6 +320,7 @@ class Controller:
                 beginning = group.create_task(self._begin())
             else:
                 self.leading = False
+                self.claims.spread.end()
                 self.metrics.leading.set(0)
                 self.configurator.stop()
                 self.queue.clear()
@@ -339,6 +342,7 @@ class Controller:
         self.claims.replace_taken(taken)
         for one in lost:
             logs.warn("address-lost", service=one.service, address=one.address, why=one.reason.explain())
+        self.claims.spread.begin()
         self.leading = True
         self.metrics.leading.set(1)
         logs.log("leading", claims=len(inventory.claims), services=len(inventory.services))

@@ -118,10 +118,13 @@ class Reconciler:
             # Held in memory before the first await: no other worker of ours can choose it meanwhile.
             for address in answer.addresses:
                 self._claims.taken.hold(address, use_of(service))
+            self._claims.spread.planning(service.key, answer.addresses)
             results = await asyncio.gather(
                 *(self._claim(service, address, answer) for address in answer.addresses),
                 return_exceptions=True,  # the other claim ends before we judge
             )
+            if moved := self._claims.spread.planned(service.key, answer.addresses):
+                self._touched(moved)
             for result in results:
                 if isinstance(result, BaseException):
                     raise result
@@ -360,8 +363,7 @@ class Reconciler:
         mine = plan(service, inventory.endpoints(service.key), pool, inventory.configuration)
         holders[service.key] = structs.replace(mine, why=given_by(service, address, answer.why, known))
         phase = self._phase(service, address, pool, known)
-        first = {service.key: answer.addresses[0]}
-        wanted = self._addresses.planned(address, pool, holders, known, first, phase=phase)
+        wanted = self._addresses.planned(address, pool, holders, known, phase=phase)
         size = len(msgspec.json.encode(wanted))
         if size > LARGEST:
             raise TooLarge(service, ClaimTooLarge(address=address, size=size, limit=LARGEST))

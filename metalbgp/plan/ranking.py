@@ -2,8 +2,9 @@
 
 In:  what stands behind the address, nodes, live speakers, advertisements.
 Out: L2: node names, best first (metallb.md 4.3: preference weights, then SHA-256 over node and first address:
-     MetalLB's order, so that a migration moves nothing), five of them and from several zones. BGP: whether
-     nodes that only terminate announce.
+     MetalLB's order, so that a migration moves nothing; before them the node of scene.firsts where an
+     advertisement spreads), five of them and from several zones. BGP: whether nodes that only terminate
+     announce.
 Elsewhere: the first *live* candidate owns it, decided in l2/ownership.py without the controller; what the
      rank means for one node is select/.
 """
@@ -32,6 +33,17 @@ class Claimant(Struct, frozen=True):
     service: str
     holder: Holder
     first: str
+
+
+class Able(Struct, frozen=True):
+    """The nodes that may own an address, with their weights, and those of the greatest weight."""
+
+    weights: Mapping[str, int]
+    best: frozenset[str]
+
+
+# Advertisements, and nodes under Local → who is able: worked out once for thousands of addresses.
+Known = dict[tuple[tuple[str, ...], frozenset[str] | None], Able]
 
 
 def order(nodes: Iterable[str], first: str, weights: Mapping[str, int] | None = None) -> tuple[str, ...]:
@@ -69,18 +81,59 @@ def candidates(claimants: Sequence[Claimant], scene: Scene) -> tuple[str, ...]:
     not (one of them is dual-stack, or matched by other advertisements), the oldest one that L2 can serve
     decides for all: one address has one owner. Nodes where endpoints only terminate come after all others.
     """
+    able, local = _ranks(claimants)
+    return spread_zones(tuple(dict.fromkeys((*_first(able, scene), *_first(local, scene)))), scene.nodes)
+
+
+def _ranks(claimants: Sequence[Claimant]) -> tuple[list[Claimant], list[Claimant]]:
+    """Those that L2 can serve, and the same as if the nodes where endpoints terminate were all they had."""
     able = [claimant for claimant in claimants if claimant.holder.l2 and claimant.holder.serving]
     going = [replace(one, holder=replace(one.holder, nodes=one.holder.terminating)) for one in able]
-    local = [one for one in going if one.holder.policy == "Local"]
-    return spread_zones(tuple(dict.fromkeys((*_first(able, scene), *_first(local, scene)))), scene.nodes)
+    return able, [one for one in going if one.holder.policy == "Local"]
 
 
 def _first(claimants: Sequence[Claimant], scene: Scene) -> tuple[str, ...]:
     """The nodes of the oldest that has any, in order."""
+    found = _leader(claimants, scene, {})
+    if found is None:
+        return ()
+    claimant, able = found
+    ordered = order(able.weights, claimant.first, able.weights)
+    chosen = scene.firsts.get(claimant.first)
+    if chosen is None or chosen not in able.best or not is_even(claimant, scene):
+        return ordered
+    return tuple(dict.fromkeys((chosen, *ordered)))
+
+
+def equals(claimants: Sequence[Claimant], scene: Scene, known: Known) -> tuple[str, frozenset[str]] | None:
+    """Which nodes the address could be first on as well, and for which first address that is decided.
+
+    None: nothing asks for it to be spread, or no node may have it. `known` lives as long as the scene.
+    """
+    for rank in _ranks(claimants):
+        if (found := _leader(rank, scene, known)) is not None:
+            claimant, able = found
+            return (claimant.first, able.best) if is_even(claimant, scene) else None
+    return None
+
+
+def is_even(claimant: Claimant, scene: Scene) -> bool:
+    return any(one.even and one.name in claimant.holder.l2 for one in scene.configuration.l2_advertisements)
+
+
+def _leader(claimants: Sequence[Claimant], scene: Scene, known: Known) -> tuple[Claimant, Able] | None:
+    """The oldest that has any node, and its nodes."""
     for claimant in sorted(claimants, key=lambda claimant: (claimant.holder.created, claimant.service)):
-        if found := eligible(claimant, scene):
-            return order(found, claimant.first, found)
-    return ()
+        holder = claimant.holder
+        alike = holder.l2, frozenset(holder.nodes) if holder.policy == "Local" else None
+        if alike not in known:
+            weights = eligible(claimant, scene)
+            most = max(weights.values(), default=0)
+            best = frozenset(node for node, weight in weights.items() if weight == most)
+            known[alike] = Able(weights, best)
+        if known[alike].best:
+            return claimant, known[alike]
+    return None
 
 
 def spread_zones(ordered: Sequence[str], nodes: Mapping[str, Node], most: int = WRITTEN) -> tuple[str, ...]:

@@ -12,3 +12,4 @@ class Scene(Struct, frozen=True):
     configuration: Configuration
     nodes: Mapping[str, Node] = {}
     live: Collection[str] = frozenset()  # names of nodes with a live speaker
+    firsts: Mapping[str, str] = {}  # first address of a Service → node, where they are spread (spread.py)

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from metalbgp.allocate.allocate import Allocation
+from metalbgp.controller.spread import Spread
 from metalbgp.model.configuration import PoolPolicy, Preference, Quota, Reservation
 from metalbgp.model.services import EXCLUDE_LABEL, Namespace, Node, Rank, Service
 from tests.small_controller import SmallController
@@ -69,6 +70,11 @@ ADVERTISEMENTS = [
     ),
     (l2("layer2", "production", preferences=(Preference(weight=7, selector=labelled(rack="1")),)),),
     (bgp("external", "production", "second", node_selectors=(labelled(rack="1"),)),),
+    (l2("layer2", "production", "second", "renamed", even=True),),
+    (
+        l2("layer2", "production", "second"),
+        l2("even", "production", node_selectors=(labelled(rack="1"),), even=True),
+    ),
 ]
 WISHES: st.SearchStrategy[dict[str, Any]] = st.fixed_dictionaries(
     {
@@ -165,7 +171,7 @@ class Controller(SmallController, RuleBasedStateMachine):
     def other_hands_delete_a_claim(self, key: str) -> None:
         for address in self.inventory.held(key):
             self.taken.learn(address, None)
-            self.work(self.inventory.drop_claim(address))
+            self.work(self.inventory.drop_claim(address) | self.spread.claimed(address))
 
     # -------------------------------------------------------------- the law
 
@@ -183,6 +189,9 @@ class Controller(SmallController, RuleBasedStateMachine):
             for address in wanted:
                 known = self.inventory.claims[address]
                 assert self.desired(address, known, one, answer) == known, (one.key, address)
+        again = Spread(self.inventory)  # another process, which knows the claims and no more
+        again.begin()
+        assert again.firsts == self.spread.firsts
         assert set(self.inventory.claims) == {address for mine in held.values() for address in mine}
 
 

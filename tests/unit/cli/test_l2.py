@@ -270,6 +270,16 @@ def test_one_address_shows_the_reason_for_each_place_and_its_segments(what: str)
     assert all(command[-1] == ADDRESS for command in world.commands)
 
 
+def test_of_addresses_that_are_spread_the_first_place_is_not_the_hashes() -> None:
+    world = flat()
+    spread = replace(LAYER2, even=True)
+    world.configure(replace(CONFIGURATION, bgp_advertisements=(), l2_advertisements=(spread,)))
+    assert world.run("l2", ADDRESS).stdout.splitlines()[3:5] == [
+        "  candidates  n1   answers     by spread: even",
+        "              n2   stands by   by the hash of node and address",
+    ]
+
+
 def test_without_the_right_the_order_is_told_in_words() -> None:
     world = flat()
     world.forbidden = {"exec"}

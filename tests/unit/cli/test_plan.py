@@ -5,8 +5,9 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from msgspec.structs import replace
 
-from tests.unit.cli.world import SYSTEM, World, service
+from tests.unit.cli.world import CONFIGURATION, LAYER2, NODES, SYSTEM, World, claim, endpoints, service
 
 POOL = {
     "apiVersion": "metallb.io/v1beta1",
@@ -112,3 +113,29 @@ def test_as_json_it_has_every_route(tmp_path: Path) -> None:
     assert {(one["node"], one["peer"], one["what"]) for one in found["routes"]} == {
         (node, "tor-b", "removed") for node in ("n1", "n2", "n3")
     }
+
+
+def test_spreading_addresses_evenly_names_those_that_would_move_and_no_other(tmp_path: Path) -> None:
+    """All three stand on n1; how they got there does not matter."""
+    world = World()
+    world.configure(replace(CONFIGURATION, bgp_advertisements=(), l2_advertisements=(LAYER2,)))
+    about = {"name": "flat", "namespace": SYSTEM}
+    layer2 = {"apiVersion": "metallb.io/v1beta1", "kind": "L2Advertisement", "metadata": about, "spec": {}}
+    names = ["web/nginx", "web/b", "web/c"]
+    world.objects["services"] = [service(name) for name in names]
+    world.objects["endpointslices"] = [endpoints(name, "n1") for name in names]
+    world.objects["virtualips"] = [
+        claim(f"10.252.252.10{number}", name, holder={"bgp": (), "l2": ("flat",)}, candidates=NODES)
+        for number, name in enumerate(names)
+    ]
+    world.objects["ipaddresspools"], world.objects["bgppeers"] = [POOL], [A, B]
+    world.objects["bgpadvertisements"], world.objects["l2advertisements"] = [], [layer2]
+    path = tmp_path / "change.yaml"
+    notes = {"metalbgp.io/spread": "even"}
+    path.write_text(yaml.safe_dump({**layer2, "metadata": {**about, "annotations": notes}}))
+    lines = world.run("plan", str(path)).stdout.splitlines()
+    assert lines == [
+        "~ L2        10.252.252.100   n1 → n3",
+        "~ L2        10.252.252.101   n1 → n2",
+        "2 L2 addresses elsewhere",
+    ]
