@@ -39,9 +39,9 @@ def test_ten_thousand_addresses_move_at_once(it: Cluster) -> None:
 
 
 def test_answers_take_less_than_a_millisecond(it: Cluster) -> None:
-    """The best of three: whatever else the machine does can only make it slower, and twice in 100 is p99."""
-    runs = [l2.answers(it, 2.0, aim=None) for _ in range(3)]
-    judge([Line(one.what, min(run[n].value for run in runs), "ms", 1.0) for n, one in enumerate(runs[0])])
+    """Of the middle one: the slowest of 100 measures what else runs here, and is told, not judged."""
+    lines = l2.answers(it, 4.0, aim=None)
+    judge([Line(one.what, one.value, one.unit, 1.0 if "p50" in one.what else None) for one in lines])
 
 
 @pytest.mark.timeout(900)
