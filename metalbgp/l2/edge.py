@@ -54,7 +54,9 @@ class Edge:
         self._epoll.register(self._events.fileno(), select.EPOLLIN)
         self._next_scan = 0.0
         self._answered = 0  # probes that had ended when run() said so last
-        self._carried: set[str] = set()  # interfaces on which others were heard, in this life
+        self._carried: dict[
+            str, int
+        ] = {}  # interfaces on which others were heard in this life, with their index
         self._epoll.register(self.beating.fileno(), select.EPOLLIN)
 
     def fileno(self) -> int:
@@ -190,8 +192,7 @@ class Edge:
             elif isinstance(effect, Listen):
                 self._listen(effect)
             elif isinstance(effect, Conflict):
-                if self.members.has(effect.mac):  # one of us that takes over, or gives up
-                    self.machine.conflicts.pop(effect, None)
+                if self.node.expects(effect, clock()):
                     continue
                 conflict = True
                 logs.warn(

@@ -156,7 +156,8 @@ class Links:
         }
 
     def idle(self, exclude: re.Pattern[str]) -> list[str]:
-        """Those that would be fit if they had a link."""
+        """Those that would be fit if they had a link. One that is deleted is none of them: that is a person's
+        decision, and would else count against the node for as long as the process lives."""
         return [
             link.name
             for link in self._links.values()

@@ -411,6 +411,10 @@ class Members:
             return next(iter(lives.values()))
         return min(lives.values(), key=lambda one: (not one.any_alive, not one.active, one.began))
 
+    @property
+    def hears_anybody(self) -> bool:
+        return any(True for _ in self._live_others())
+
     def has(self, mac: bytes) -> bool:
         """Whether it is a live member's."""
         return any(

@@ -8,7 +8,7 @@ First whether we were stopped; then who lives, then who owns, and only then answ
 answered by a node that has just lost the address. And what a heartbeat tells is done before it is told.
 """
 
-from metalbgp.l2.machine import Effect, Machine
+from metalbgp.l2.machine import Conflict, Effect, Machine
 from metalbgp.l2.members import Members, Pace
 from metalbgp.l2.ownership import Ownership
 
@@ -46,6 +46,15 @@ class Node:
     def effects(self, now: float) -> list[Effect]:
         """What the answering half has to do."""
         return self.machine.wake(now)
+
+    def expects(self, conflict: Conflict, now: float) -> bool:
+        """Whether a foreign claim is a member's, which takes over or gives up: nothing to report. One that we
+        do not hear otherwise has taken our address because nobody hears us."""
+        if not self.members.has(conflict.mac):
+            return False
+        self.machine.conflicts.pop(conflict, None)
+        self.ownership.overheard(now)
+        return True
 
     def speaks(self, now: float, *, beat: bool) -> bool:
         """Whether a heartbeat goes out now: it was due, or what is urgent has been done."""

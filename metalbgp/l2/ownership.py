@@ -120,6 +120,13 @@ class Ownership:
         self._probes = wanted
         self._ask(now)
 
+    def overheard(self, now: float) -> None:
+        """A member says that an address of ours is its own. If we hear nobody, the others do not hear us."""
+        if not self.members.hears_anybody and not self.judge.overruled:
+            self.judge.overruled = True
+            self._seen = -1
+            self.step(now)
+
     # ------------------------------------------------------------------ deciding
 
     @property
@@ -139,6 +146,8 @@ class Ownership:
         if self._renamed:
             self._renamed = False
             self.members.know(self._named, now)
+        if self.judge.overruled and self.members.hears_anybody:
+            self.judge.overruled, self._seen = False, -1
         self._hear_answers(now)
         for sender in [sender for sender, at in self.judge.answered.items() if now - at >= ASK_AGAIN]:
             del self.judge.answered[sender]

@@ -79,6 +79,7 @@ class Judge:
         self.doubtful: dict[bytes, list[bytes]] = {}  # by a node's id: addresses to ask for
         self.answered: dict[bytes, float] = {}  # nodes that answer on the wire, and when they did
         self.absent: set[bytes] = set()  # never heard, and nobody answers for them
+        self.overruled = False  # we hear nobody, and another has taken what we own
         self.mute: set[bytes] = set()  # heard, hear nobody, and answer nothing
 
     def usable(self, group: Group) -> list[str]:
@@ -135,6 +136,7 @@ class Judge:
             strangers, ours = len(us.strangers(usable)), 1 + len(heard)
             if mine and (strangers > ours or ((blocked or strangers == ours) and not holding)):
                 mine = False  # of those who sign with different keys, the larger group goes on
+            mine = mine and not self.overruled
             if mine and us.state is not Self.LEAVING and self._must_yield(group, heard, usable, now):
                 mine = False
         owner = us.node if mine else next((name for _, _, name in ranks if name != us.node), "")

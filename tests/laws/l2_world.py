@@ -15,7 +15,7 @@ from typing import NamedTuple
 from metalbgp.l2 import heartbeat, saying
 from metalbgp.l2.heartbeat import Bad
 from metalbgp.l2.links import Interface
-from metalbgp.l2.machine import Send
+from metalbgp.l2.machine import Conflict, Send
 from metalbgp.l2.members import FAST
 from metalbgp.l2.node import Node
 from metalbgp.l2.standing import Duty
@@ -107,6 +107,8 @@ class Host:
         for effect in (*effects, *node.effects(now)):
             if isinstance(effect, Send):
                 self.world.transmit(self, effect.interface.name, effect.frame)
+            elif isinstance(effect, Conflict):
+                node.expects(effect, now)
         if node.speaks(now, beat=beat):
             for name, interface in node.machine.interfaces.items():
                 for said in saying.beats(node.members, name, now):

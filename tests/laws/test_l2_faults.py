@@ -174,6 +174,20 @@ def test_an_owner_that_nothing_reaches_is_asked_for_and_replaced() -> None:
     assert it.several(found) <= HEARTBEAT + INSTANT
 
 
+def test_an_owner_of_whom_nothing_but_heartbeats_is_lost_gives_way_to_its_successor() -> None:
+    it = world()
+    since = it.now
+    it.loses = lambda sender, receiver, segment, frame: is_beat(frame) and "n1" in (sender, receiver)
+    it.run(10.0)
+    assert it.owners() == {"n2"}
+    assert it.several(since) <= INSTANT  # its successor's first announcement tells it
+    it.loses = lambda sender, receiver, segment, frame: False
+    found = it.now
+    it.run(2.0)
+    assert it.owners() == {"n1"}
+    assert it.several(found) <= HEARTBEAT + INSTANT
+
+
 def test_a_third_party_between_them_decides_who_of_two_goes_on() -> None:
     it = world()
     since = it.now

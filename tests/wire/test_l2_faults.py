@@ -272,7 +272,6 @@ def test_heartbeats_lost_in_one_direction_leave_one_owner(it: Cluster, way: str,
     never_two(it, found, HEAL)
 
 
-@pytest.mark.xfail(strict=True, reason="it cannot tell that from being alone; the others see a conflict")
 def test_an_owner_of_whom_nothing_but_heartbeats_is_lost_gives_way_to_its_successor(it: Cluster) -> None:
     """A filter, for heartbeats are broadcast as ARP requests are: nothing that fails by itself."""
     lost = time.time()
