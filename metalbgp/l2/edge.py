@@ -54,9 +54,7 @@ class Edge:
         self._epoll.register(self._events.fileno(), select.EPOLLIN)
         self._next_scan = 0.0
         self._answered = 0  # probes that had ended when run() said so last
-        self._carried: dict[
-            str, int
-        ] = {}  # interfaces on which others were heard in this life, with their index
+        self._carried: set[str] = set()  # interfaces on which others were heard, in this life
         self._epoll.register(self.beating.fileno(), select.EPOLLIN)
 
     def fileno(self) -> int:
