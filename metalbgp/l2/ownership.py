@@ -79,6 +79,8 @@ class Ownership:
             found = self._groups.get(key)
             if found is None:
                 found = self._groups[key] = Group(duty, len(address), now)
+                if address in self.owned:  # what is held stays held, however its candidates are listed now
+                    found.standing = Standing(self.members.node, True)
                 self._undecided[key] = None
                 for name in duty.candidates:
                     self._renamed |= name not in self._named

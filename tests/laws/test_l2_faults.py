@@ -98,6 +98,31 @@ def test_non_revertive_stays_where_it_is() -> None:
     assert it.nobody(since) == 0
 
 
+def test_non_revertive_stays_also_when_the_controller_lists_the_returning_node_again() -> None:
+    it = World("n1", "n2", "n3")
+    other = {VIP6: Duty(None, ("n1", "n2", "n3"))}  # by it the nodes know each other all the time
+    listed = other | {VIP: Duty(None, ("n1", "n2", "n3"), revertive=False)}
+    shorter = other | {VIP: Duty(None, ("n2", "n3"), revertive=False)}
+    for host in it.hosts.values():
+        host.duties = dict(listed)
+        host.start()
+    it.run(2.0)
+    it.kill("n1")
+    it.run(1.0)
+    for name in ("n2", "n3"):  # its pod is not ready
+        it.hosts[name].assign(shorter)
+    it.hosts["n1"].duties = dict(other)
+    it.hosts["n1"].start()
+    it.run(2.0)
+    since = it.now
+    for name in ("n1", "n3", "n2"):
+        it.hosts[name].assign(listed)
+        it.run(0.2)
+    it.run(3.0)
+    assert it.moves(since) == ["n2"]
+    assert it.several(since) == it.nobody(since) == 0
+
+
 def test_two_nodes_are_enough_for_a_takeover_and_the_silent_one_is_asked_for_first() -> None:
     it = world("n1", "n2")
     since = it.now
