@@ -68,6 +68,8 @@ async def run(options: argparse.Namespace) -> None:
         ),
     )
 
+    exclude = ExcludeList()
+
     def report() -> NodeReport:
         made = agent.record.report(
             agent.announcer,
@@ -79,7 +81,8 @@ async def run(options: argparse.Namespace) -> None:
             ready=not agent.ready(),
             probes=agent.probes[:PROBES],
         )
-        return structs.replace(made, problems=(*made.problems, *agent.fencing.problems()))
+        more = (*agent.fencing.problems(), *exclude.problems)
+        return structs.replace(made, problems=(*made.problems, *more))
 
     status = Status(
         client,
@@ -105,7 +108,7 @@ async def run(options: argparse.Namespace) -> None:
     work = [
         asyncio.create_task(agent.run(), name="agent"),
         asyncio.create_task(recorder.run(), name="events"),
-        asyncio.create_task(ExcludeList().follow(agent.reflex.set_exclude), name="exclude-list"),
+        asyncio.create_task(exclude.follow(agent.reflex.set_exclude), name="exclude-list"),
         asyncio.create_task(status.run(agent.changed, agent.urgent), name="status"),
     ]
     logs.log("started", node=options.node_name, namespace=options.namespace)
