@@ -1,6 +1,7 @@
 """Every fault of docs/layer2.md on a virtual clock, where bounds are exact.
 
 The same faults on real links are tests/wire/test_l2_faults.py.
+One file because it is read beside that page's table, row by row.
 """
 
 import pytest
