@@ -12,7 +12,7 @@ end, and an object that is wrong takes nothing away (contracts.md, last good).
 import base64
 import secrets
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, Final
+from typing import Any
 
 from metalbgp import logs
 from metalbgp.cluster import decode
@@ -22,9 +22,7 @@ from metalbgp.cluster.reflector import Changed, Reflector, Removed
 from metalbgp.cluster.resources import SECRETS
 from metalbgp.config import objects
 from metalbgp.model.configuration import Peer
-from metalbgp.model.names import HEARTBEAT_KEY, SPEAKER_SECRET
-
-KEY_SIZE: Final = 32  # bytes, as l2/heartbeat.py wants it
+from metalbgp.model.names import HEARTBEAT_KEY, HEARTBEAT_KEY_SIZE, SPEAKER_SECRET
 
 
 class SpeakerSecret:
@@ -34,7 +32,7 @@ class SpeakerSecret:
         fenced: Client,
         namespace: str,
         due: Callable[[], None],
-        make_key: Callable[[], bytes] = lambda: secrets.token_bytes(KEY_SIZE),
+        make_key: Callable[[], bytes] = lambda: secrets.token_bytes(HEARTBEAT_KEY_SIZE),
     ) -> None:
         self._client, self._fenced, self._namespace = client, fenced, namespace
         self._due, self._make_key = due, make_key
@@ -109,10 +107,10 @@ class SpeakerSecret:
 
     def _key(self) -> bytes:
         held = (self._held or {}).get(HEARTBEAT_KEY, b"")
-        if len(held) == KEY_SIZE:
+        if len(held) == HEARTBEAT_KEY_SIZE:
             return held
         if held:
-            logs.warn("heartbeat-key-replaced", why=f"it has {len(held)} bytes, not {KEY_SIZE}")
+            logs.warn("heartbeat-key-replaced", why=f"it has {len(held)} bytes, not {HEARTBEAT_KEY_SIZE}")
         else:
             logs.log("heartbeat-key-made")
         return self._make_key()

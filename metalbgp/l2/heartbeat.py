@@ -25,7 +25,6 @@ from metalbgp.l2 import wire
 ETHERTYPE: Final = 0x88B5  # IEEE 802, for local experiments
 IPV4_TYPE: Final = 0x0800
 PORT: Final = 7946  # UDP; MetalLB's clusters have it open
-KEY_SIZE: Final = 32
 ACTIVE, LEAVING, WANT_UDP, BY_UDP = 1, 2, 4, 8
 HEARD_MOST: Final = 80
 CLAIMS_MOST: Final = 60  # of one frame; more take turns

@@ -9,6 +9,7 @@ INSTALLATION: Final = "metalbgp.io/installation"  # label of everything that one
 LEASE: Final = "metalbgp-controller"  # held by the replica that leads
 SPEAKER_SECRET: Final = "metalbgp-speaker"  # noqa: S105  # its name: where the controller puts resolved passwords
 HEARTBEAT_KEY: Final = "heartbeat.key"  # entry of that Secret: what speakers sign L2 heartbeats with
+HEARTBEAT_KEY_SIZE: Final = 32  # bytes
 PART_OF: Final = "app.kubernetes.io/part-of"  # label of what a manifest of ours made; a Namespace has it too
 OURS: Final = "metalbgp"
 # MetalLB's names, so that what it left behind is taken over and not in the way.

@@ -3,7 +3,7 @@
 In:  set_identity(), set_duties() with the full mapping, as often as it likes; only differences travel.
      set_probes() and fence() likewise.
 Out: `owned`, what this node answers for now; `state`, the reflex's last word (reflex/report.py); `counters`
-     after ask(); on_conflict for each new conflict; on_change whenever `owned` or `state` changed.
+     after ask(); on_conflict for each new conflict; on_state, on_owned and on_wants when they change.
 Elsewhere: the other end in process.py. A connection that breaks is made again, and begins with the full set.
 """
 

@@ -18,8 +18,8 @@ import socket
 import sys
 from typing import Any, Final, Literal, NamedTuple
 
-from metalbgp.l2.heartbeat import KEY_SIZE
 from metalbgp.l2.standing import Duty
+from metalbgp.model.names import HEARTBEAT_KEY_SIZE
 
 LONGEST: Final = 1 << 20  # bytes of a line
 
@@ -125,10 +125,10 @@ def _identity(said: dict[Any, Any], refused: list[str]) -> Identity | Problem:
             key = base64.b64decode(each, validate=True)
         except (binascii.Error, TypeError, ValueError):
             key = b""
-        if len(key) == KEY_SIZE:
+        if len(key) == HEARTBEAT_KEY_SIZE:
             keys.append(key)
         else:
-            refused.append(f"a key is not {KEY_SIZE} bytes in base64")  # and is not shown
+            refused.append(f"a key is not {HEARTBEAT_KEY_SIZE} bytes in base64")  # and is not shown
     return Identity(node, tuple(keys), tuple(refused))
 
 

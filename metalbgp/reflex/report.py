@@ -24,11 +24,12 @@ CHUNK: Final = 250  # addresses in a line: making one must not keep a heartbeat 
 def state(edge: Edge, granted: str, refused: tuple[str, ...]) -> dict[str, Any]:
     """Everything but the addresses."""
     machine, members, now = edge.machine, edge.members, clock()
+    rows = others(members, now)
     return {
         "realtime": granted,
-        "self": myself(edge, now),
-        "members": others(members, now),
-        "segments": segments(edge, now),
+        "self": myself(edge, rows, now),
+        "members": rows,
+        "segments": segments(edge, rows, now),
         "interfaces": sorted(machine.interfaces),
         "conflicts": [
             {
@@ -60,7 +61,7 @@ def state(edge: Edge, granted: str, refused: tuple[str, ...]) -> dict[str, Any]:
     }
 
 
-def myself(edge: Edge, now: float) -> dict[str, Any]:
+def myself(edge: Edge, rows: list[dict[str, Any]], now: float) -> dict[str, Any]:
     """What this node is among the candidates, in one word and in several."""
     members, machine, ownership = edge.members, edge.machine, edge.ownership
     word, why = str(members.state), ""
@@ -74,7 +75,7 @@ def myself(edge: Edge, now: float) -> dict[str, Any]:
         word = "no-duties"
     elif not machine.interfaces:
         word, why = "cut-off", "no interface has a link"
-    elif quiet and not any(row["state"] == "live" for row in others(members, now)):
+    elif quiet and not any(row["state"] == "live" for row in rows):
         word, why = (
             "isolated",
             f"everybody else fell silent on {', '.join(sorted(quiet))}: nothing new is claimed",
@@ -135,10 +136,9 @@ def word(members: Members, member: Member) -> str:
     return "live"
 
 
-def segments(edge: Edge, now: float) -> dict[str, Any]:
+def segments(edge: Edge, rows: list[dict[str, Any]], now: float) -> dict[str, Any]:
     """What is heard on each interface."""
     members = edge.members
-    rows = others(members, now)
     return {
         name: {
             "mac": edge.machine.interfaces[name].mac.hex(":"),

@@ -15,10 +15,12 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
+
+from tests.wire.left_over import clean
 
 ROOT = Path(__file__).resolve().parents[2]
 NAME = "mbgp"
@@ -31,21 +33,6 @@ Key = tuple[str, str]
 
 def run(*command: str) -> str:
     return subprocess.run(command, check=True, capture_output=True, text=True, timeout=20).stdout
-
-
-def clean() -> None:
-    """Remove our namespaces and those of runs that are gone, with the processes in them."""
-    for line in run("ip", "netns", "list").splitlines():
-        name = line.split()[0]
-        parts = name.split("-")
-        if parts[0] != NAME or len(parts) != 3 or not parts[1].isdigit():
-            continue
-        if parts[1] != str(os.getpid()) and Path(f"/proc/{parts[1]}").exists():
-            continue
-        for pid in run("ip", "netns", "pids", name).split():
-            with suppress(ProcessLookupError):
-                os.kill(int(pid), signal.SIGKILL)
-        run("ip", "netns", "delete", name)
 
 
 class Linked:
@@ -397,7 +384,7 @@ def _wait_equal(table: Callable[[], dict[str, Any]], want: dict[str, Any], who: 
 
 @contextmanager
 def laboratory() -> Iterator[Lab]:
-    clean()
+    clean(NAME)
     folder = Path(tempfile.mkdtemp(prefix=f"{PREFIX}-"))
     folder.chmod(0o755)
     run("ip", "netns", "add", SPEAKER)
@@ -410,5 +397,5 @@ def laboratory() -> Iterator[Lab]:
         sys.stderr.write(lab.speaker.log()[-6000:])  # pytest shows it when the test failed
         for router in (*lab.routers.values(), *lab.others):
             router.kill()
-        clean()
+        clean(NAME)
         shutil.rmtree(folder, ignore_errors=True)

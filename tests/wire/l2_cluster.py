@@ -28,6 +28,8 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from tests.wire.left_over import clean
+
 ROOT = Path(__file__).resolve().parents[2]
 NAME = "mbl2c"
 PREFIX = f"{NAME}-{os.getpid()}"
@@ -48,21 +50,6 @@ def run(*command: str, given: str | None = None) -> str:
 def figures(text: str) -> None:
     """Seen with pytest -s."""
     sys.stdout.write(f"\n{text}\n")
-
-
-def clean() -> None:
-    """Remove our namespaces and those of runs that are gone, with the processes in them."""
-    for line in run("ip", "netns", "list").splitlines():
-        name = line.split()[0]
-        parts = name.split("-")
-        if parts[0] != NAME or len(parts) != 3 or not parts[1].isdigit():
-            continue
-        if parts[1] != str(os.getpid()) and Path(f"/proc/{parts[1]}").exists():
-            continue
-        for pid in run("ip", "netns", "pids", name).split():
-            with suppress(ProcessLookupError):
-                os.kill(int(pid), signal.SIGKILL)
-        run("ip", "netns", "delete", name)
 
 
 class Duty(NamedTuple):
@@ -655,7 +642,7 @@ def wait_for(
 
 @contextmanager
 def cluster(nodes: int = 3, segments: int = 1) -> Iterator[Cluster]:
-    clean()
+    clean(NAME)
     with tempfile.TemporaryDirectory(prefix=f"{PREFIX}-") as folder:
         it: Cluster | None = None
         try:
@@ -664,7 +651,7 @@ def cluster(nodes: int = 3, segments: int = 1) -> Iterator[Cluster]:
         finally:
             if it is not None:
                 it.close()
-            clean()
+            clean(NAME)
 
 
 @contextmanager
