@@ -1,4 +1,4 @@
-"""Namespaces of wire tests are named NAME-PID-WHAT; the next run removes what one that is gone left behind."""
+"""Namespaces of wire tests are named NAME-PID-WHAT; a run removes what one that is gone left behind."""
 
 import os
 import signal
