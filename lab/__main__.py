@@ -18,6 +18,7 @@ from lab.cluster import Lab
 from lab.images import build_images, build_product
 from lab.settings import CLIENT, CONTROL, NODES, REPOSITORY, ROUTER, Settings
 from lab.shell import LabError, inside
+from lab.versions import find
 
 _PASS = {"ignore_unknown_options": True, "allow_interspersed_args": False, "help_option_names": []}
 
@@ -90,10 +91,20 @@ def build() -> None:
 
 
 @main.command()
+@click.argument("version", required=False)
 @click.pass_obj
-def push(settings: Settings) -> None:
-    """Build the product's image from the checkout as it is now, and have the nodes pull it."""
-    Lab.attach(settings.name).push_image()
+def push(settings: Settings, version: str | None) -> None:
+    """Build the product's image from the checkout as it is now, and have the nodes pull it.
+
+    With VERSION, a tag or commit of this clone, the image of that one; its manifest is printed.
+    """
+    lab = Lab.attach(settings.name)
+    if version is None:
+        lab.push_image()
+        return
+    found = find(version)
+    lab.push_version(found)
+    print(f"{found.image} is pulled; to run it: kubectl apply -f {found.manifest}")
 
 
 @main.command(context_settings=_PASS)

@@ -27,6 +27,7 @@ from lab.processes import Processes
 from lab.settings import API_PORT, CLIENT, CONTROL, IMAGES, NODES, REGISTRY_PORT, ROUTER, Node, Settings
 from lab.shell import LabError, inside, run, step, wait_until
 from lab.store import Store
+from lab.versions import Version
 
 _ON_NODE: Final = ("containerd", "kubelet", "kube-proxy")
 
@@ -194,6 +195,10 @@ class Lab:
                 pool.submit(containerd.pull, self.settings, n.name, f"docker.io/{image}") for n in NODES
             ]:
                 done.result()
+
+    def push_version(self, version: Version) -> None:
+        """The same with the product as it was at a tag; its manifest names the image that is pulled here."""
+        self.push_image(version.image, build_product(version.image, version.root))
 
     def wait_for_api(self, timeout: float = 60) -> None:
         """Until the API server answers."""

@@ -71,20 +71,21 @@ def build_images() -> None:
         _make(FRR, "FRR image", _key("2", base, _RECIPES / "frr"), lambda: _bud("frr", FRR))
 
 
-def build_product() -> str:
-    """Make the product's image from the checkout as it is now; returns its manifest's digest."""
+def build_product(image: str = PRODUCT, sources: Path = REPOSITORY) -> str:
+    """Make the product's image from the checkout as it is now, or from another tree of it, and give it that
+    name; returns its manifest's digest."""
     with building():
         base = _bases()
-        sources = [REPOSITORY / name for name in _PRODUCT_SOURCES]
-        key = _key(base, *(source for source in sources if source.exists()))
+        paths = [sources / name for name in _PRODUCT_SOURCES]
+        key = _key(base, *(path for path in paths if path.exists()))
         tag = PRODUCT.replace(":dev", f":{key[:12]}")
         if STORE.resolve(tag) is None:
             with step("product image from the Dockerfile"):
-                _product(tag)
+                _product(tag, sources)
             print(f"  product image: {STORE.size(tag) / 1e6:.0f} MB", flush=True)
         digest = STORE.resolve(tag)
         assert digest is not None  # noqa: S101 - _product tags what it made or raises
-        STORE.set_tag(PRODUCT, digest)
+        STORE.set_tag(image, digest)
         return digest
 
 
@@ -227,9 +228,9 @@ def _bud(recipe: str, image: str) -> None:
     _into_store(local, image)
 
 
-def _product(image: str) -> None:
+def _product(image: str, sources: Path) -> None:
     local = "localhost/metalbgp:dev"
-    _buildah("bud", "--isolation", "chroot", "--layers", *_secrets(), "-t", local, REPOSITORY)
+    _buildah("bud", "--isolation", "chroot", "--layers", *_secrets(), "-t", local, sources)
     _into_store(local, image)
 
 
