@@ -66,6 +66,7 @@ SUBCODES: Final = {
     (6, 9): "Hard Reset",  # RFC 8538
     (6, 10): "BFD Down",  # RFC 9384
 }
+CEASE: Final = 6
 NUMBERS: Final = re.compile(r"notification (received|sent) \((\d{1,3}),(\d{1,3})\)")
 
 
@@ -90,9 +91,14 @@ CLOSING: Final = "closing connection"  # ExaBGP's word for whatever ends a conne
 
 
 def notification(code: int, subcode: int, *, ours: bool, text: str = "") -> Notification:
-    """As a reason; `text`: what else it carried, if people can read it."""
+    """As a reason; `text`: what else it carried, if people can read it.
+
+    A router writes words into a Cease alone (RFC 9003); in all others it sends back the bytes that it did not
+    like, as FRR does with the number of a Bad Peer AS. Ours carry words of ExaBGP's.
+    """
     kind = TYPES.get((code, subcode), Notification)
-    return kind(words=words(code, subcode), ours=ours, text=text if text.isprintable() else "")
+    readable = (ours or code == CEASE) and text.isprintable() and "\ufffd" not in text
+    return kind(words=words(code, subcode), ours=ours, text=text if readable else "")
 
 
 def ended(reason: str) -> Reason:

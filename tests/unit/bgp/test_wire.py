@@ -202,6 +202,16 @@ def test_a_notification_that_a_person_can_do_something_about_says_what(
     assert "\n" not in said.explain()  # what a router writes never makes a line of its own
 
 
+def test_bytes_that_a_router_sends_back_are_not_shown_as_words() -> None:
+    assert notification(2, 2, ours=False, text="\ufffd\ufffd").explain() == words_of(2, 2)
+    assert notification(2, 2, ours=False, text="AB").explain() == words_of(2, 2)  # AS 16706
+    assert notification(6, 2, ours=False, text="\ufffd").explain() == words_of(6, 2)
+
+
+def words_of(code: int, subcode: int) -> str:
+    return f"{words(code, subcode)} (from the router)"
+
+
 def validate(path: Path) -> int:
     env = {**os.environ, "exabgp.daemon.user": "root", "exabgp.log.destination": "stderr"}
     command = [sys.executable, str(CONF / "launch.py"), "validate", str(path)]
