@@ -1,0 +1,91 @@
+"""What a router does to us, on real FRR: it falls silent, resets, refuses, and comes back.
+
+After each of them both routers hold what is wanted for both families, the other router's sessions never
+ended, and what was wrong stands in the session (bgp_stand.py). Router restarted, wrong password and shutdown
+are in test_bgp_sessions.py; what FRR never says is test_bgp_faults_scripted.py.
+"""
+
+import os
+from collections.abc import Iterator
+from contextlib import nullcontext
+from operator import gt
+
+import pytest
+
+from tests.wire.bgp_lab import BGPD, Lab, laboratory, run, wait_for
+from tests.wire.bgp_stand import Stand
+
+pytestmark = pytest.mark.skipif(os.geteuid() != 0 or not BGPD.exists(), reason="needs root and FRR")
+
+
+@pytest.fixture
+def lab() -> Iterator[Lab]:
+    with laboratory() as made:
+        yield made
+
+
+def test_a_router_that_is_busy_for_less_than_the_hold_time_costs_nothing(lab: Lab) -> None:
+    it = Stand(lab, hold_time=9)
+    it.start()
+    it.as_wanted()
+    one = it.routers[0]
+    one.pause()
+    try:
+        it.sent(it.change())  # its kernel takes them
+        it.sent(it.change())
+    finally:
+        one.go_on()
+    it.as_wanted()
+    assert it.drops(1) == it.drops(2) == (0, 0)
+
+
+def test_a_silent_router_is_given_up_at_hold_time_and_gets_everything_when_it_speaks_again(lab: Lab) -> None:
+    it = Stand(lab, hold_time=3)
+    it.start()
+    it.as_wanted()
+    one = it.routers[0]
+    one.pause()
+    try:
+        it.said(1, "HoldTimerExpired", "Hold Timer Expired")
+        it.change()
+        it.sent(it.change(2))  # the other one has it at once
+    finally:
+        one.go_on()
+    it.as_wanted()
+    assert it.drops(1) == (1, 1) and it.drops(2) == (0, 0)
+    assert "Hold Timer Expired" in it.agent.sessions[one.v4]["ended_why"]
+
+
+@pytest.mark.parametrize("graceful", [0, 60])
+def test_a_connection_that_is_reset_comes_back_with_every_route(lab: Lab, graceful: int) -> None:
+    it = Stand(lab, graceful_restart=graceful)
+    it.start(zebra=True)
+    it.as_wanted()
+    one = it.routers[0]
+    with it.never_lost() if graceful else nullcontext():
+        for _ in range(3):
+            drops = it.drops(1)
+            reset = ("ss", "-K", "state", "established", "( sport = :179 or dport = :179 )")
+            run("ip", "netns", "exec", one.namespace, *reset)
+            wait_for(lambda was=drops: all(map(gt, it.drops(1), was)), "the end of both sessions")
+            it.change()
+            it.as_wanted()
+    assert it.drops(2) == (0, 0)
+
+
+def test_a_router_that_expects_another_as_says_so_until_it_is_mended(lab: Lab) -> None:
+    it = Stand(lab)
+    it.start()
+    it.as_wanted()
+    one = it.routers[0]
+
+    def expect(number: int) -> None:
+        for ours in (one.ours4, one.ours6):
+            one.vtysh("configure terminal", f"router bgp {one.asn}", f"neighbor {ours} remote-as {number}")
+
+    expect(64999)
+    it.said(1, "BadPeerAS", "OPEN Message Error / Bad Peer AS (from the router)")
+    it.change()
+    expect(65001)
+    it.as_wanted(limit=60)
+    assert it.drops(2) == (0, 0)
