@@ -1,4 +1,4 @@
-"""Starts ExaBGP 5.0.15 with nine mends, each small and for a fault that was measured. No other version.
+"""Starts ExaBGP 5.0.15 with ten mends, each small and for a fault that was measured. No other version.
 
 In:  argv as for `exabgp` (`launch.py FILE`, `launch.py validate FILE`); environment variables exabgp.*.
 Out: ExaBGP itself, in this process.
@@ -241,6 +241,39 @@ def what_a_router_sends_is_not_read() -> None:
     Update.unpack_message = classmethod(unpack)
 
 
+def a_session_ends_with_a_cease() -> None:
+    """A command of our own, `neighbor A cease SUBCODE`: the NOTIFICATION is sent, graceful restart or not.
+
+    ExaBGP's teardown closes without a word where graceful restart was negotiated, so the router keeps the
+    routes: wrong when BFD found the path dead (RFC 5882 section 4.3, RFC 9384). It has no answer, so that it
+    may overtake commands whose answers are awaited.
+    """
+    from exabgp.bgp.message import Notify
+    from exabgp.reactor.api.command.command import Command
+    from exabgp.reactor.peer import Peer
+
+    original = Peer._main
+    due: dict[Any, int] = {}  # peer → subcode
+
+    @Command.register("cease", True)  # type: ignore[untyped-decorator]
+    def cease(_: Any, reactor: Any, service: str, line: str, use_json: bool) -> bool:
+        words = line.split()
+        for name in reactor.established_peers():
+            peer = reactor._peers[name]
+            if str(peer.neighbor["peer-address"]) == words[1]:
+                due[peer] = int(words[3])
+        return True
+
+    def main(self: Any) -> Any:
+        due.pop(self, None)
+        for action in original(self):
+            yield action
+            if self in due:
+                raise Notify(6, due.pop(self), b"")
+
+    Peer._main = main
+
+
 def mend() -> None:
     timers_do_not_jump()
     last_command_wins()
@@ -251,6 +284,7 @@ def mend() -> None:
     the_router_closes_first()
     timers_are_the_peers_own()
     what_a_router_sends_is_not_read()
+    a_session_ends_with_a_cease()
 
 
 def main() -> Any:

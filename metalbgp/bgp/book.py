@@ -12,7 +12,7 @@ from typing import Literal
 
 from metalbgp.bgp.effects import Effect, SessionChanged, Write
 from metalbgp.bgp.journal import Entry, Key, Lacking, Outstanding, Session, State
-from metalbgp.bgp.reload import Reload
+from metalbgp.bgp.reload import Reload, identity
 from metalbgp.bgp.values import Found, Neighbor, PeerState
 from metalbgp.model.routes import Attributes
 
@@ -108,12 +108,30 @@ class Book:
         if session.up:
             session.since = now
         session.up = session.connected = session.unsure = False
+        session.cease = 0
         session.resync_since, session.resync_wanted = None, False
         for entry in self.routes.get(peer, {}).values():
             entry.told = entry.confirmed = None
             entry.error, entry.again = "", False
             self._settle(entry)
         self._effects.append(SessionChanged(peer))
+
+    def _adopt(self, neighbors: dict[str, Neighbor], now: float) -> None:
+        """From here on events of these may come."""
+        for peer, neighbor in neighbors.items():
+            session = self.sessions.get(peer)
+            if session is None:
+                self.sessions[peer] = Session(neighbor, now)
+                self._effects.append(SessionChanged(peer))
+                continue
+            if identity(session.neighbor) != identity(neighbor):
+                self._forget(peer, now)  # a new peer for ExaBGP: it starts with an empty table
+            elif session.neighbor != neighbor:
+                self._effects.append(SessionChanged(peer))  # its name, if nothing else
+            session.neighbor = neighbor
+        self._learned = {
+            one.neighbor.address: key for key, one in self.sessions.items() if key.startswith("%")
+        }
 
     def _write(self, lines: list[str], pending: list[Pending]) -> None:
         self._fifo.extend(pending)

@@ -125,7 +125,8 @@ class Hearing(Book):
             why = replace(why, heard=session.heard_as, expected=session.neighbor.peer_as)
             if session.neighbor.external:
                 self._unlearn(peer, now)
-        session.why = why
+        if not _says_less(why, session.why):
+            session.why = why
         self._effects.append(SessionChanged(peer))
 
     def _unlearn(self, peer: str, now: float) -> None:
@@ -198,7 +199,7 @@ class Hearing(Book):
         self._effects.append(SessionChanged(peer))
 
     def _down(self, session: Session, peer: str, why: Reason | None, now: float) -> None:
-        session.connected = False
+        session.connected, session.cease = False, 0
         if why is not None and not _says_less(why, session.why):
             session.why = why
         if session.up:

@@ -95,6 +95,8 @@ class Session:
     resync_wanted: bool = False
     resynced: float = float("-inf")
     fences: set[str] = field(default_factory=set)
+    cease: int = 0  # it shall end with this subcode; until it did
+    cease_told: bool = False
 
     @property
     def state(self) -> str:

@@ -33,7 +33,7 @@ from metalbgp.bgp.effects import (
 )
 from metalbgp.bgp.hearing import Hearing
 from metalbgp.bgp.journal import Entry, Lacking, Outstanding, Session
-from metalbgp.bgp.reload import identity
+from metalbgp.bgp.notifications import notification
 from metalbgp.bgp.values import Answer, BadNeighbor, Found, Neighbor, Text, check, completed
 from metalbgp.model.reasons import ASNotLearned, Reason
 from metalbgp.model.routes import Attributes
@@ -140,6 +140,17 @@ class Machine(Hearing):
         self._spoken = True
         return self._pump(now)
 
+    def cease(self, peer: str, subcode: int, text: str, now: float) -> list[Effect]:
+        """End the session once, with a NOTIFICATION also where graceful restart was negotiated; if it is up.
+
+        `text`: why, for people. Nothing keeps ExaBGP from connecting again.
+        """
+        session = self.sessions.get(peer)
+        if session is not None and session.up:
+            session.cease, session.cease_told = subcode, False
+            session.why = notification(6, subcode, ours=True, text=text)
+        return self._pump(now)
+
     def drain(self) -> None:
         """At shutdown routes go also where graceful restart was negotiated."""
         self._draining = True
@@ -190,6 +201,7 @@ class Machine(Hearing):
         for session in self.sessions.values():
             session.unsure = True
             session.resync_since, session.resync_wanted = None, False
+            session.cease_told = False
         return self._pump(now)
 
     def connected(self, now: float, *, fresh: bool) -> list[Effect]:
@@ -247,29 +259,15 @@ class Machine(Hearing):
 
     # What goes out
 
-    def _adopt(self, neighbors: dict[str, Neighbor], now: float) -> None:
-        """From here on events of these may come."""
-        for peer, neighbor in neighbors.items():
-            session = self.sessions.get(peer)
-            if session is None:
-                self.sessions[peer] = Session(neighbor, now)
-                self._effects.append(SessionChanged(peer))
-                continue
-            if identity(session.neighbor) != identity(neighbor):
-                self._forget(peer, now)  # a new peer for ExaBGP: it starts with an empty table
-            elif session.neighbor != neighbor:
-                self._effects.append(SessionChanged(peer))  # its name, if nothing else
-            session.neighbor = neighbor
-        self._learned = {
-            one.neighbor.address: key for key, one in self.sessions.items() if key.startswith("%")
-        }
-
     def _pump(self, now: float) -> list[Effect]:
         if not self._closing:
             self._step(now)
         if self._connected:
             for peer, session in self.sessions.items():
                 held = self._reload.exclusive or self._unanswered(peer)
+                if session.cease and not session.cease_told:
+                    session.cease_told = True
+                    self._write([wire.cease(session.neighbor, session.cease)], [])
                 if session.resync_wanted and session.up and not held:
                     self._resync(session, peer, now)
             self._send_routes(now)

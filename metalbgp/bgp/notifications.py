@@ -11,6 +11,7 @@ from typing import Final
 from metalbgp.model.reasons import (
     BadPeerAS,
     BadRouterID,
+    BFDDown,
     ConnectionClosed,
     HoldTimerExpired,
     Notification,
@@ -21,6 +22,7 @@ from metalbgp.model.reasons import (
     UnsupportedCapability,
 )
 
+BFD_DOWN: Final = 10  # subcode of Cease (RFC 9384)
 CODES: Final = {
     1: "Message Header Error",
     2: "OPEN Message Error",
@@ -86,6 +88,7 @@ TYPES: Final[dict[tuple[int, int], type[Notification]]] = {
     (2, 7): UnsupportedCapability,
     (4, 0): HoldTimerExpired,
     (6, 2): ShutDownThere,
+    (6, BFD_DOWN): BFDDown,
 }
 CLOSING: Final = "closing connection"  # ExaBGP's word for whatever ends a connection before BGP begins
 

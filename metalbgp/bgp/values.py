@@ -32,6 +32,16 @@ MAX_AS: Final = 2**32 - 1
 LONGEST_PASSWORD: Final = 80  # TCP_MD5SIG_MAXKEYLEN
 
 
+class BFD(Struct, frozen=True, omit_defaults=True):
+    """How the session's path is watched (RFC 5880); the packets are the reflex's. Milliseconds."""
+
+    receive: int = 300  # Required Min RX Interval; defaults as FRR's
+    transmit: int = 300  # Desired Min TX Interval
+    multiplier: int = 3
+    passive: bool = False  # silent until the router speaks
+    minimum_ttl: int = 254  # multihop alone: packets that came further are dropped
+
+
 class Neighbor(Struct, frozen=True, omit_defaults=True):
     """One BGP session. Two neighbours with one address cannot exist in ExaBGP."""
 
@@ -57,6 +67,7 @@ class Neighbor(Struct, frozen=True, omit_defaults=True):
     extended_next_hop: bool = False  # offer RFC 8950: IPv4 routes with an IPv6 next hop
     passive: bool = False  # wait for the router; needs `listen`
     listen: int = 0  # also accept on this port, 0: only dial
+    bfd: BFD | None = None
 
     @property
     def key(self) -> str:

@@ -149,8 +149,9 @@ def flush(neighbor: Neighbor) -> str:
     return f"neighbor {neighbor.address} flush adj-rib out"
 
 
-def teardown(neighbor: Neighbor, subcode: int) -> str:
-    return f"neighbor {neighbor.address} teardown {subcode}"
+def cease(neighbor: Neighbor, subcode: int) -> str:
+    """A word of launch.py's own: it overtakes the queue and is not answered."""
+    return f"neighbor {neighbor.address} cease {subcode}"
 
 
 RELOAD: Final = "reload"

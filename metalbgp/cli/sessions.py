@@ -42,6 +42,7 @@ COLUMNS = (
 WIDE = ("PORT", "MY AS", "HOLD", "FLAPS", "CAPABILITIES")
 SILENT = "silent"
 UP = "Established"
+UP_PATH = "Up"  # as BFD calls it
 
 
 class Row(Struct, frozen=True):
@@ -54,7 +55,8 @@ class Row(Struct, frozen=True):
 
     @property
     def wrong(self) -> bool:
-        return self.session is None or self.session.state != UP or bool(self.stale)
+        one = self.session
+        return one is None or one.state != UP or bool(self.stale) or one.bfd not in ("", UP_PATH)
 
     @property
     def behind(self) -> int:
@@ -164,7 +166,7 @@ def cells(row: Row, now: datetime) -> tuple[str, ...]:
         age(one.since, now) or "-",
         families(one),
         f"{one.routes_confirmed}/{one.routes_wanted}",
-        "-",
+        one.bfd or "-",
         ("yes" if one.graceful_restart else "no") if up else "-",
         str(one.port),
         str(one.my_asn),
@@ -172,6 +174,7 @@ def cells(row: Row, now: datetime) -> tuple[str, ...]:
         str(one.flaps),
         " ".join(one.capabilities) or "-",
         ", ".join(part for part in (trouble(one) or ended(one, now), as_of) if part)
+        + (f"; BFD: {one.bfd_why}" if one.bfd_why and up else "")
         + (f"; remedy: {one.remedy}" if one.remedy and not up else ""),
     )
 

@@ -3,6 +3,8 @@
 In: the object. Out: the value; it counts only if nothing was noted in Findings.
 """
 
+from collections.abc import Iterator
+
 from metalbgp.config.mistakes import Findings
 from metalbgp.config.objects import BFDProfile as Raw
 from metalbgp.model.configuration import BFDProfile
@@ -26,3 +28,10 @@ def read(raw: Raw, findings: Findings) -> BFDProfile:
         minimum_ttl=spec.minimum_ttl,
         source=raw.metadata.source,
     )
+
+
+def not_in_force(profile: BFDProfile) -> Iterator[tuple[str, str]]:
+    """(field, why) for what is accepted and does nothing."""
+    if profile.echo_mode:
+        why = "echo packets are not sent; control packets watch the path, as often as the intervals say"
+        yield "spec.echoMode", why

@@ -168,8 +168,8 @@ def _not_in_force(
 ) -> Iterator[NotInForce]:
     for profile in profiles:
         if profile.now is not None:
-            why = "BFD is not implemented; sessions run without it"
-            yield NotInForce(kind="BFDProfile", object=profile.name, field="spec", why=why)
+            for field, why in bfd.not_in_force(profile.now):
+                yield NotInForce(kind="BFDProfile", object=profile.name, field=field, why=why)
     for raw, peer in zip(objects.peers, peers_read, strict=True):
         if peer.now is not None and not peer.findings.found:
             for field, why in peers.not_in_force(peer.now, raw.spec):

@@ -194,8 +194,6 @@ def clash(loser: Peer, winner: Peer) -> Dispute | None:
 
 def not_in_force(peer: Peer, raw: BGPPeerSpec) -> Iterator[tuple[str, str]]:
     """(field, why) for what is accepted and does nothing."""
-    if peer.bfd_profile:
-        yield "spec.bfdProfile", "BFD is not implemented; the hold time alone detects a dead router"
     if raw.keepalive_time is not None and (peer.keepalive_time or 0) > (peer.hold_time or 0) // 3:
         yield "spec.keepaliveTime", "keepalives are sent every third of the hold time at the latest"
     if raw.disable_mp:

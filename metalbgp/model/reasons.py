@@ -795,6 +795,11 @@ class HoldTimerExpired(Notification, frozen=True):
     pass
 
 
+class BFDDown(Notification, frozen=True):
+    def remedy(self) -> str:
+        return "look at the path to the router: BFD packets (UDP 3784, multihop 4784) were not heard in time"
+
+
 class ShutDownThere(Notification, frozen=True):
     def remedy(self) -> str:
         return "the router's operator shut the session down"

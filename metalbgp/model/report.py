@@ -30,6 +30,10 @@ class SessionReport(Struct, frozen=True):
     ended: str = ""  # when it did so last
     ended_why: str = ""
     learned: str = ""  # unnumbered: the router's address, by its advertisements
+    bfd: str = ""  # Up, Init, Down, AdminDown (RFC 5880 section 4.1), unknown: nobody watches; "": no BFD
+    bfd_why: str = ""  # it is not Up, or not as fast as it was asked for
+    bfd_detection: int = 0  # milliseconds of silence after which the path is dead
+    bfd_flaps: int = 0  # how often it went from Up to something else
 
 
 class RouteReport(Struct, frozen=True):

@@ -88,6 +88,19 @@ class _Speaker(Collector):
             pending.add_metric([peer], session.routes_wanted)
             updates.add_metric([peer], now.updates.get(session.address, 0))
         yield from (up, flaps, announced, pending, updates)
+        yield from _Speaker._paths(now)
+
+    @staticmethod
+    def _paths(now: Snapshot) -> Iterator[GaugeMetricFamily | CounterMetricFamily]:
+        up = GaugeMetricFamily("metallb_bfd_session_up", "1 if BFD finds the path alive", labels=["peer"])
+        downs = CounterMetricFamily(
+            "metallb_bfd_session_down_events", "How often BFD found the path dead", labels=["peer"]
+        )
+        for session in now.sessions:
+            if session.bfd:
+                up.add_metric([session.address], float(session.bfd == "Up"))
+                downs.add_metric([session.address], session.bfd_flaps)
+        yield from (up, downs)
 
     @staticmethod
     def _layer2(now: Snapshot) -> Iterator[CounterMetricFamily]:

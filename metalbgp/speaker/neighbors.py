@@ -10,9 +10,9 @@ from collections.abc import Mapping
 
 from msgspec import Struct
 
-from metalbgp.bgp.values import FAMILIES, BadNeighbor, Neighbor, check
+from metalbgp.bgp.values import BFD, FAMILIES, BadNeighbor, Neighbor, check
 from metalbgp.model.addresses import family, from_int
-from metalbgp.model.configuration import Configuration, Peer
+from metalbgp.model.configuration import BFDProfile, Configuration, Peer
 from metalbgp.model.reasons import PasswordMissing, PeerAddressTaken, Reason, UnusablePeer
 from metalbgp.model.selectors import any_matches
 from metalbgp.model.services import Node
@@ -32,11 +32,12 @@ def neighbors(
     configuration: Configuration, node: Node, passwords: Mapping[str, str]
 ) -> tuple[tuple[Neighbor, ...], tuple[RefusedPeer, ...]]:
     wanted: dict[str, Neighbor] = {}
+    profiles = {profile.name: profile for profile in configuration.bfd_profiles}
     refused: list[RefusedPeer] = []
     for peer in configuration.peers:
         if not any_matches(peer.node_selectors, node.labels):
             continue
-        made = _neighbor(peer, node, passwords)
+        made = _neighbor(peer, node, passwords, profiles.get(peer.bfd_profile))
         if isinstance(made, Reason):
             refused.append(RefusedPeer(peer, made))
         elif made.key in wanted:
@@ -47,7 +48,9 @@ def neighbors(
     return tuple(wanted[key] for key in sorted(wanted)), tuple(refused)
 
 
-def _neighbor(peer: Peer, node: Node, passwords: Mapping[str, str]) -> Neighbor | Reason:
+def _neighbor(
+    peer: Peer, node: Node, passwords: Mapping[str, str], profile: BFDProfile | None
+) -> Neighbor | Reason:
     if peer.has_password and peer.name not in passwords:
         return PasswordMissing()
     six = peer.unnumbered or family(peer.address) == 6
@@ -78,10 +81,23 @@ def _neighbor(peer: Peer, node: Node, passwords: Mapping[str, str]) -> Neighbor 
                 unnumbered=peer.unnumbered,
                 external=peer.dynamic_asn == "external",
                 extended_next_hop=both and six,
+                bfd=None if profile is None else _bfd(profile),
             )
         )
     except BadNeighbor as error:
         return UnusablePeer(why=str(error))
+
+
+def _bfd(profile: BFDProfile) -> BFD:
+    """What the profile leaves open is as in FRR. Echo mode is not here: config/ says so to its author."""
+    said = {
+        "receive": profile.receive_interval,
+        "transmit": profile.transmit_interval,
+        "multiplier": profile.detect_multiplier,
+        "minimum_ttl": profile.minimum_ttl,
+    }
+    known = {field: value for field, value in said.items() if value is not None}
+    return BFD(passive=profile.passive_mode, **known)
 
 
 def router_id(node: Node) -> str:

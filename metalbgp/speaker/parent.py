@@ -32,11 +32,13 @@ from metalbgp.bgp.effects import (
     SessionChanged,
     Write,
 )
+from metalbgp.bgp.notifications import BFD_DOWN
 from metalbgp.bgp.values import Neighbor
 from metalbgp.loop import Loop
 from metalbgp.model.reasons import Reason
 from metalbgp.speaker.children import Child
 from metalbgp.speaker.clients import Client, Message, listen
+from metalbgp.speaker.paths import Paths
 
 AGENT_LIMIT: Final = (
     1.5  # seconds that the agent may take at the end (it asks whether the DaemonSet goes: 1 s)
@@ -60,6 +62,7 @@ class Parent:
         self._run = run
         self._loop = Loop()
         self._edge = Edge(self._loop, run, self._report)
+        self._paths = Paths(self._loop, run / "reflex.sock", self._paths_changed)
         self._agent: Client | None = None
         self._children = (
             Child(
@@ -206,6 +209,17 @@ class Parent:
                     good.append(last[address])
         return good
 
+    def _paths_changed(self, keys: list[str]) -> None:
+        """A path that BFD found dead takes its session along; without a session nothing is to be done."""
+        for peer in keys:
+            state = self._paths.states.get(peer, {})
+            logs.log("bfd", peer=peer, state=state.get("state", "unknown"), why=state.get("why", ""))
+            if state.get("failed"):
+                machine = self._edge.machine
+                self._edge.do(machine.cease(peer, BFD_DOWN, state.get("why", ""), self._loop.now()))
+            if told := self._session(peer):
+                self._tell({"session": told})
+
     def _report(self, effect: Effect) -> None:
         """To the log, and to the agent if there is one (a new one starts from the journal)."""
         match effect:
@@ -213,6 +227,7 @@ class Parent:
                 told = self._session(peer) or {"peer": peer, "state": "Removed"}
                 logs.log("session", peer=peer, state=told["state"], error=told.get("last_error", ""))
                 self._tell({"session": told})
+                self._paths.want(each.neighbor for each in self._edge.machine.sessions.values())
             case RoutesChanged(keys):
                 self._tell({"routes": [self._route(*key) for key in keys]})
             case Problem(kind, text, peer):
@@ -253,6 +268,7 @@ class Parent:
             "tries": session.tries,
             "hold_time": session.hold_time if session.up else 0,
             "capabilities": session.capabilities if session.up else (),
+            "bfd": None if session.neighbor.bfd is None else self._paths.states.get(peer, {}),
             "flaps": session.flaps,
             "ended": 0 if session.ended is None else self._wall(session.ended),
             "ended_why": "" if session.ended_why is None else session.ended_why.explain(),

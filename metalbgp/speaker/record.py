@@ -128,6 +128,7 @@ class Record:
     def _session(self, neighbor: Neighbor, announcer: Announcer) -> SessionReport:
         key = neighbor.key
         heard = self.sessions.get(key, {})
+        bfd = heard.get("bfd") or {}
         confirmed = self._counts[key, CONFIRMED]
         waiting = sum(self._counts[key, state] for state in ("wanted", "sent", "waiting", "refused"))
         return SessionReport(
@@ -152,6 +153,10 @@ class Record:
             ended=moment(heard["ended"]) if heard.get("ended") else "",
             ended_why=heard.get("ended_why", ""),
             learned=heard.get("address", "") if neighbor.unnumbered else "",
+            bfd="" if neighbor.bfd is None else bfd.get("state", "unknown"),
+            bfd_why=bfd.get("why", ""),
+            bfd_detection=bfd.get("detection", 0),
+            bfd_flaps=bfd.get("flaps", 0),
         )
 
     def report(self, announcer: Announcer, l2: Layer2, moment: float, **about: Any) -> NodeReport:

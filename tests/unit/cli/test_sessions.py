@@ -132,6 +132,10 @@ def test_json_has_the_shape_of_the_reports_in_camel_case() -> None:
         "ended": "",
         "endedWhy": "",
         "learned": "",
+        "bfd": "",
+        "bfdWhy": "",
+        "bfdDetection": 0,
+        "bfdFlaps": 0,
     }
     assert result.exit_code == 1
 

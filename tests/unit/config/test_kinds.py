@@ -295,7 +295,6 @@ def test_a_link_local_address_is_read_with_its_link_and_an_unnumbered_peer_is_kn
 @pytest.mark.parametrize(
     ("fields", "field"),
     [
-        ({"bfdProfile": "b"}, "spec.bfdProfile"),
         ({"holdTime": "90s", "keepaliveTime": "40s"}, "spec.keepaliveTime"),
         ({"disableMP": True}, "spec.disableMP"),
     ],
@@ -320,15 +319,18 @@ def test_a_field_that_nothing_implements_is_accepted_and_reported(fields: dict[s
         {"ebgpMultiHop": True},
         {"dualStackAddressFamily": True},
         {"disableMP": False},
+        {"bfdProfile": "b"},
     ],
 )
 def test_what_is_in_force_is_not_reported_as_missing(fields: dict[str, Any]) -> None:
-    assert not compiled(peer("p", **fields)).not_in_force
+    assert not compiled(peer("p", **fields), bfd("b")).not_in_force
 
 
-def test_a_bfd_profile_says_that_bfd_is_not_in_force() -> None:
-    (found,) = compiled(bfd("b")).not_in_force
-    assert (found.kind, found.object) == ("BFDProfile", "b")
+def test_a_bfd_profile_says_that_echo_mode_is_not_in_force() -> None:
+    (found,) = compiled(bfd("b", echoMode=True)).not_in_force
+    assert (found.kind, found.object, found.field) == ("BFDProfile", "b", "spec.echoMode")
+    assert "control packets watch the path" in found.why
+    assert compiled(bfd("b", echoMode=False, echoInterval=50)).not_in_force == ()
 
 
 @pytest.mark.parametrize(

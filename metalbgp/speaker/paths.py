@@ -1,0 +1,144 @@
+"""The paths of sessions with BFD: the parent has the reflex watch them, and hears what it finds.
+
+In:  the sessions' neighbours; the reflex at reflex.sock, {"bfd": {key: state}} on every change.
+Out: {"bfd": [...]}, the full list, when it changed and on every new connection; on_change(keys).
+Elsewhere: packets and timers are bfd/, in the reflex; what a path that is Down means is parent.py.
+
+The parent asks and not the agent: a session must end when its path is dead, whether an agent lives or not. A
+reflex that is gone has found nothing: its sessions are of no state, and BGP's hold time is what remains.
+"""
+
+import json
+import socket
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any, Final
+
+from metalbgp import logs
+from metalbgp.bgp.values import Neighbor
+from metalbgp.loop import Loop
+
+RECONNECT: Final = 0.1  # seconds
+LONGEST_LINE: Final = 1 << 20
+
+
+def watched(neighbor: Neighbor) -> dict[str, Any] | None:
+    """A neighbour's BFD session as the reflex is told of it; None: it has none."""
+    bfd = neighbor.bfd
+    if bfd is None:
+        return None
+    return {
+        "key": neighbor.key,
+        "peer": neighbor.address,
+        "local": neighbor.local_address,
+        "interface": neighbor.interface,
+        "multihop": neighbor.multihop,
+        "receive": bfd.receive,
+        "transmit": bfd.transmit,
+        "multiplier": bfd.multiplier,
+        "passive": bfd.passive,
+        "minimum_ttl": bfd.minimum_ttl,
+    }
+
+
+class Paths:
+    def __init__(self, loop: Loop, path: Path, on_change: Callable[[list[str]], None]) -> None:
+        self._loop = loop
+        self._path = path
+        self._on_change = on_change
+        self._wanted: list[dict[str, Any]] = []
+        self._link: socket.socket | None = None
+        self._unread = b""
+        self._retrying = False
+        self.states: dict[str, dict[str, Any]] = {}  # by the neighbour's key, of the reflex that lives
+
+    def want(self, neighbors: Iterable[Neighbor]) -> None:
+        """The full list."""
+        wanted = sorted(filter(None, map(watched, neighbors)), key=lambda one: str(one["key"]))
+        if wanted == self._wanted:
+            return
+        self._wanted = wanted
+        for key in self.states.keys() - {one["key"] for one in wanted}:
+            del self.states[key]
+        if self._link is not None:
+            self._say()
+        elif wanted:
+            self._connect()
+
+    def _connect(self) -> None:
+        if self._link is not None or self._retrying:
+            return
+        link = socket.socket(socket.AF_UNIX)
+        try:
+            link.connect(str(self._path))
+        except OSError:  # the reflex is not there yet, or no more
+            link.close()
+            self._retry()
+            return
+        link.setblocking(False)
+        self._link, self._unread = link, b""
+        self._loop.watch(link, self._read)
+        self._say()
+
+    def _retry(self) -> None:
+        def again() -> None:
+            self._retrying = False
+            if self._wanted:
+                self._connect()
+
+        if not self._retrying:
+            self._retrying = True
+            self._loop.after(RECONNECT, again)
+
+    def _say(self) -> None:
+        if self._link is None:
+            return
+        line = json.dumps({"bfd": self._wanted}, separators=(",", ":")).encode() + b"\n"
+        try:
+            sent = self._link.send(line)
+        except OSError:
+            sent = 0
+        if sent < len(line):  # some kilobytes that a living reflex always takes
+            self._drop()
+
+    def _read(self) -> None:
+        link = self._link
+        if link is None:
+            return
+        try:
+            data = link.recv(65536)
+        except BlockingIOError:
+            return
+        except OSError:
+            data = b""
+        *lines, self._unread = (self._unread + data).split(b"\n")
+        for line in lines:
+            self._heard(line)
+        if not data or len(self._unread) > LONGEST_LINE:
+            self._drop()
+
+    def _heard(self, line: bytes) -> None:
+        try:
+            said = json.loads(line)
+            states = said.get("bfd", {})
+            told = {key: dict(state) for key, state in states.items()}
+        except (ValueError, AttributeError, TypeError) as error:
+            logs.error("reflex-line", error=str(error))
+            return
+        if "problem" in said:
+            logs.warn("bfd-refused", problem=said["problem"])
+        known = {one["key"] for one in self._wanted}
+        self.states.update({key: state for key, state in told.items() if key in known})
+        if changed := [key for key in told if key in known]:
+            self._on_change(changed)
+
+    def _drop(self) -> None:
+        link, self._link = self._link, None
+        if link is None:
+            return
+        self._loop.forget(link)
+        link.close()
+        gone, self.states = list(self.states), {}
+        logs.warn("reflex-lost", paths=len(gone))
+        self._on_change(gone)
+        self._retry()
