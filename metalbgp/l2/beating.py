@@ -13,11 +13,12 @@ from collections.abc import Mapping, Sequence
 from typing import Final
 
 from metalbgp import logs
+from metalbgp.clocks import age, clock
 from metalbgp.l2 import filters, heartbeat, saying
 from metalbgp.l2.heartbeat import Bad
 from metalbgp.l2.links import Interface
 from metalbgp.l2.members import Members
-from metalbgp.l2.packets import age, attach, clock, packet_socket
+from metalbgp.l2.packets import attach, packet_socket
 
 BUDGET: Final = 512  # heartbeats of one socket in one read(); nobody is judged before all were read
 STALE: Final = 1.0  # seconds in a queue, or a wall clock that was set forward meanwhile

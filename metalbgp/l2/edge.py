@@ -16,13 +16,14 @@ import struct
 from typing import Final
 
 from metalbgp import logs
+from metalbgp.clocks import age, clock
 from metalbgp.l2 import filters, wire
 from metalbgp.l2.beating import Beating
 from metalbgp.l2.links import GROUPS, Interface, Links, dump_requests
 from metalbgp.l2.machine import Conflict, Effect, Join, Leave, Listen, Send
 from metalbgp.l2.members import Pace
 from metalbgp.l2.node import Node
-from metalbgp.l2.packets import age, attach, clock, packet_socket
+from metalbgp.l2.packets import attach, packet_socket
 
 BUDGET: Final = 64  # frames of one socket in one run(): no flood may keep the others waiting
 SCAN_EVERY: Final = 30.0  # events tell everything; this is for what they might have missed

@@ -1,29 +1,21 @@
 """What every packet socket of the reflex has in common: filter before bind, the kernel's time of receipt.
 
-In:  an interface, an EtherType, a filter. Out: sockets; the age of what was received; clock().
-Elsewhere: filters.py makes the programs; edge.py and beating.py read and write.
+In:  an interface, an EtherType, a filter. Out: sockets.
+Elsewhere: filters.py makes the programs; edge.py and beating.py read and write; the age of
+     what they read is metalbgp/clocks.py.
 """
 
 import array
 import errno
 import socket
 import struct
-import time
 from typing import Final
 
+from metalbgp.clocks import SO_TIMESTAMPNS
 from metalbgp.l2 import filters
 
 _SO_ATTACH_FILTER: Final = 26
-_SO_TIMESTAMPNS: Final = 35  # the kernel's time of receipt: tells what queued while we were stopped
-_TIMESPEC: Final = struct.Struct("ll")
 _PROGRAM: Final = struct.Struct("HP")
-
-Ancillary = list[tuple[int, int, bytes]]
-
-
-def clock() -> float:
-    """Seconds that go on while the machine sleeps, whatever people do to the wall clock (CLOCK_BOOTTIME)."""
-    return time.clock_gettime(time.CLOCK_BOOTTIME)
 
 
 def packet_socket(name: str, ethertype: int, *programs: bytes) -> socket.socket:
@@ -31,7 +23,7 @@ def packet_socket(name: str, ethertype: int, *programs: bytes) -> socket.socket:
     that the kernel has the option memory for."""
     fresh = socket.socket(socket.AF_PACKET, socket.SOCK_RAW | socket.SOCK_NONBLOCK, 0)
     try:
-        fresh.setsockopt(socket.SOL_SOCKET, _SO_TIMESTAMPNS, 1)
+        fresh.setsockopt(socket.SOL_SOCKET, SO_TIMESTAMPNS, 1)
         attach(fresh, *programs)
         fresh.bind((name, ethertype))
     except OSError:
@@ -52,12 +44,3 @@ def attach(to: socket.socket, *programs: bytes) -> None:
                 raise
         else:
             return
-
-
-def age(ancillary: Ancillary) -> float:
-    """Seconds since the kernel received it. Without a stamp: none. A clock that was set back: fresh."""
-    for level, kind, data in ancillary:
-        if level == socket.SOL_SOCKET and kind == _SO_TIMESTAMPNS and len(data) == _TIMESPEC.size:
-            seconds, nanoseconds = _TIMESPEC.unpack(data)
-            return max(0.0, time.time() - float(seconds) - float(nanoseconds) * 1e-9)
-    return 0.0

@@ -1,4 +1,4 @@
-"""The lines between agent and reflex: JSON, one object a line. Pure.
+"""The lines between the reflex and those who use it: JSON, one object a line. Pure.
 
 In:  a line from the agent:
        {"identity": {"node": NAME, "keys": [BASE64, …]}}    the first key signs
@@ -6,6 +6,7 @@ In:  a line from the agent:
        {"remove": [address, …]}, {"full": true}: what this connection did not name is gone
        {"probes": [[address, [interface, …] or null, token], …]}, {"fence": [[address, until], …]}
        {"exclude": [pattern, …]}, {"ask": "state"}
+       from the parent: {"bfd": [session, …]}, sessions.py
 Out: one of the values below; a Problem for a line that is none of them. What is wrong inside a list is left
      out and named, the rest counts: one bad address must not cost the others their answers.
 """
@@ -20,6 +21,7 @@ from typing import Any, Final, Literal, NamedTuple
 
 from metalbgp.l2.standing import Duty
 from metalbgp.model.names import HEARTBEAT_KEY_SIZE
+from metalbgp.reflex.sessions import Sessions, sessions
 
 LONGEST: Final = 1 << 20  # bytes of a line
 
@@ -78,7 +80,7 @@ class Problem(NamedTuple):
     text: str
 
 
-Message = Identity | Change | Full | Fence | Exclude | Probes | Ask | Problem
+Message = Identity | Change | Full | Fence | Exclude | Probes | Sessions | Ask | Problem
 
 
 def decode(line: bytes) -> Message:
@@ -93,6 +95,8 @@ def decode(line: bytes) -> Message:
         return Ask()
     if message.get("full") is True:
         return Full()
+    if isinstance(message.get("bfd"), list):
+        return sessions(message["bfd"])
     refused: list[str] = []
     if isinstance(message.get("identity"), dict):
         return _identity(message["identity"], refused)
@@ -104,7 +108,7 @@ def decode(line: bytes) -> Message:
         return Exclude(_patterns(message["exclude"], refused), tuple(refused))
     add, remove = message.get("add", []), message.get("remove", [])
     if not message.keys() & {"add", "remove"} or not isinstance(add, list) or not isinstance(remove, list):
-        return Problem("none of identity, add, remove, full, probes, fence, exclude, ask")
+        return Problem("none of identity, add, remove, full, probes, fence, exclude, bfd, ask")
     duties = _duties(add, refused)
     gone = tuple(address for each in remove if (address := _address(each, refused)) is not None)
     return Change(duties, gone, tuple(refused))

@@ -1,10 +1,12 @@
-"""The reflex process: one loop over L2's edge and the agents' socket. Standard library only, about 16 MiB.
+"""The reflex process: one loop over the edges of L2 and BFD and the socket of those who ask for them.
+Standard library only, about 16 MiB.
 
-In:  reflex.sock: what to answer for (messages.py). While no agent is there, the last it said stays in force.
-Out: frames, through l2/edge.py; to the agent what it came to own and lost, {"state": …} on changes and on
-     asking.
+In:  reflex.sock: what to answer for, and which routers to watch (messages.py). While nobody is there, the
+     last that was said stays in force.
+Out: frames, through l2/edge.py and bfd/edge.py; to the agent what it came to own and lost, {"state": …} on
+     changes and on asking; to the parent {"bfd": …}.
 Elsewhere: scheduling class in realtime.py; capabilities in privileges.py; the agent's side in client.py;
-     the words of what is said, report.py.
+     BFD's in detecting.py; the words of what is said, report.py.
 
 No line and no answer takes longer than a few milliseconds, and frames are looked at after each: a list of
 10,000 addresses must not cost this node its place among the living.
@@ -18,19 +20,21 @@ import select
 import signal
 import socket
 import time
-from collections import deque
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
 from typing import Any, Final
 
 from metalbgp import logs
+from metalbgp.clocks import clock
 from metalbgp.l2.edge import Edge, text
 from metalbgp.l2.links import EXCLUDED, excluded
 from metalbgp.l2.members import FAST, SLOW
-from metalbgp.l2.packets import clock
 from metalbgp.l2.probing import Question
 from metalbgp.reflex import messages, privileges, realtime, report
+from metalbgp.reflex.connection import Connection
+from metalbgp.reflex.detecting import Detecting
+from metalbgp.reflex.sessions import Sessions
 
 FUSE: Final = 200_000  # µs of CPU without blocking once: a loop gone wrong would eat its core for ever
 WINDOW: Final = 0.01  # seconds over which the share of a core is measured
@@ -40,46 +44,6 @@ CONNECTIONS: Final = 16
 HANDOVER: Final = 0.08  # seconds that the others have to take note of our leaving
 
 
-class Connection:
-    """One agent, or somebody who asks."""
-
-    def __init__(self, channel: socket.socket) -> None:
-        self.channel = channel
-        self.received = b""
-        self.waiting = b""
-        self.lines: deque[bytes] = deque()  # to be obeyed
-        self.answers: deque[Iterator[dict[str, Any]]] = deque()  # to be said, a line at a time
-        self.named: set[bytes] | None = set()  # duties, until it said that these are all
-
-    def read(self) -> bool:
-        """Take the whole lines that came; False at the end, or when a line is longer than any message."""
-        try:
-            received = self.channel.recv(1 << 16)
-        except BlockingIOError:
-            return True
-        except OSError:
-            return False
-        *lines, self.received = (self.received + received).split(b"\n")
-        self.lines += lines
-        return bool(received) and len(self.received) <= messages.LONGEST
-
-    @property
-    def busy(self) -> bool:
-        """Whether there is something to do for it now."""
-        return bool(self.lines) or (bool(self.answers) and len(self.waiting) < messages.LONGEST)
-
-    def send(self, line: bytes) -> bool:
-        """Send or keep; False when the other side does not read any more."""
-        self.waiting += line
-        try:
-            self.waiting = self.waiting[self.channel.send(self.waiting) :]
-        except BlockingIOError:
-            pass
-        except OSError:
-            return False
-        return len(self.waiting) <= 4 * messages.LONGEST
-
-
 class Process:
     """The loop and its two kinds of work: frames first, then lines."""
 
@@ -87,6 +51,7 @@ class Process:
         self._granted = granted
         steady = granted in (realtime.FIFO, realtime.DEADLINE)
         self._edge = Edge(exclude, FAST if steady else SLOW)
+        self._detecting = Detecting(steady=steady)
         self._poll = select.epoll()
         self._listener = _listen(path)
         self._path = path
@@ -99,18 +64,20 @@ class Process:
         self._told_at = 0.0
         self._window = time.monotonic(), time.process_time()
         self._alarm = _signals()
-        for descriptor in (self._edge.fileno(), self._listener.fileno(), self._alarm.fileno()):
-            self._poll.register(descriptor, select.EPOLLIN)
+        for each in (self._edge, self._detecting.edge, self._listener, self._alarm):
+            self._poll.register(each.fileno(), select.EPOLLIN)
 
     def run(self) -> None:
         """Until SIGTERM, and until then that others know that we go."""
         edge = self._edge.fileno()
-        while not (self._leaving and self._edge.members.gone(clock(), HANDOVER)):
+        edges = edge, self._detecting.edge.fileno()
+        while not self._gone():
             ready = dict(self._wait())
+            self._detecting.run()
             if edge in ready or clock() >= self._edge.deadline:
                 self._edge_ran(self._edge.run())
             for descriptor, event in ready.items():
-                if descriptor != edge:
+                if descriptor not in edges:
                     self._serve(descriptor, event)
             for descriptor in [each for each, one in self._connections.items() if one.busy]:
                 self._work(descriptor)
@@ -118,7 +85,14 @@ class Process:
             if self._tell_at is not None and clock() >= self._tell_at:
                 self._tell()
         self._edge.close()
+        self._detecting.edge.close()
         self._path.unlink(missing_ok=True)
+
+    def _gone(self) -> bool:
+        """Whether those who listen to us know that we go."""
+        if not self._leaving:
+            return False
+        return self._edge.members.gone(clock(), HANDOVER) and self._detecting.edge.gone
 
     def _wait(self) -> list[tuple[int, int]]:
         """Sleep until something is to do."""
@@ -127,7 +101,9 @@ class Process:
             self._breathe(now)
         if any(each.busy for each in self._connections.values()):
             return self._poll.poll(0)
-        due = self._edge.deadline if self._tell_at is None else min(self._edge.deadline, self._tell_at)
+        due = min(self._edge.deadline, self._detecting.edge.deadline)
+        if self._tell_at is not None:
+            due = min(due, self._tell_at)
         if self._leaving:
             due = min(due, clock() + 0.005)
         return self._poll.poll(max(0.0, due - clock()))
@@ -152,6 +128,8 @@ class Process:
 
     def _tell_news(self) -> None:
         """Who owns what is told at once; without an agent it is told when there is one."""
+        if (rows := self._detecting.news()) and self._detecting.client is not None:
+            self._send(self._detecting.client, {"bfd": rows})
         ownership = self._edge.ownership
         if self._agent is None or self._connections[self._agent].named is not None:
             ownership.news.clear()  # an agent that comes hears of all that is owned
@@ -171,6 +149,7 @@ class Process:
             self._alarm.recv(64)
             if not self._leaving:
                 logs.log("reflex-leaving", owned=len(self._edge.ownership.owned))
+                self._detecting.edge.leave()  # first of all: a router is to know before anything else is gone
             self._leaving = True
             self._edge.members.leave(clock())
         elif descriptor == self._listener.fileno():
@@ -220,6 +199,8 @@ class Process:
             self._send(descriptor, {"problem": message.text})
         elif isinstance(message, messages.Ask):
             self._connections[descriptor].answers.append(self._answer())
+        elif isinstance(message, Sessions):
+            self._watch_routers(descriptor, message)
         elif isinstance(message, messages.Identity):
             self._identify(descriptor, message)
         elif descriptor != self._agent:  # another agent took over, or this one never said who we are
@@ -238,6 +219,15 @@ class Process:
         elif isinstance(message, messages.Exclude):
             self._edge.exclude(excluded(message.patterns))
             self._obeyed(message.refused)
+
+    def _watch_routers(self, descriptor: int, message: Sessions) -> None:
+        if self._leaving:
+            return
+        for problem in message.problems:
+            logs.warn("reflex-message", problem=problem)
+            self._send(descriptor, {"problem": problem})
+        if descriptor in self._connections:
+            self._send(descriptor, self._detecting.obey(descriptor, message))
 
     def _identify(self, descriptor: int, message: messages.Identity) -> None:
         now, members = clock(), self._edge.members
@@ -303,6 +293,7 @@ class Process:
     def _close(self, descriptor: int) -> None:
         self._poll.unregister(descriptor)
         self._connections.pop(descriptor).channel.close()
+        self._detecting.closed(descriptor)
         if self._agent == descriptor:
             self._agent = None
             logs.warn("agent-gone", duties=len(self._edge.ownership.duties))
@@ -319,7 +310,7 @@ class Process:
 
     def _state(self) -> dict[str, Any]:
         self._edge_ran(self._edge.run())
-        return report.state(self._edge, self._granted, self._refused)
+        return report.state(self._edge, self._granted, self._refused) | self._detecting.state()
 
 
 def _listen(path: Path) -> socket.socket:

@@ -10,13 +10,13 @@ from hashlib import sha256
 from itertools import islice
 from typing import Any, Final
 
+from metalbgp.clocks import clock
 from metalbgp.l2 import heartbeat
 from metalbgp.l2.edge import Edge, text
 from metalbgp.l2.heartbeat import LEAVING
 from metalbgp.l2.member import Life, Member
 from metalbgp.l2.members import Members, Self
 from metalbgp.l2.ownership import News, Ownership
-from metalbgp.l2.packets import clock
 
 CHUNK: Final = 250  # addresses in a line: making one must not keep a heartbeat waiting
 

@@ -46,10 +46,11 @@ ARROWS = {  # room -> rooms that it may import; .importlinter forbids exactly th
     "cluster": {"model", "config"},
     "bgp": {"model"},
     "l2": {"model"},
-    "reflex": {"model", "l2"},
+    "bfd": {"model"},
+    "reflex": {"model", "l2", "bfd"},
     "controller": {"model", "config", "inventory", "allocate", "plan", "select", "cluster"},
-    "speaker": {"model", "config", "select", "cluster", "bgp", "l2", "reflex"},
-    "cli": {"model", "config", "inventory", "allocate", "plan", "select", "cluster", "bgp", "l2"},
+    "speaker": {"model", "config", "select", "cluster", "bgp", "l2", "bfd", "reflex"},
+    "cli": {"model", "config", "inventory", "allocate", "plan", "select", "cluster", "bgp", "l2", "bfd"},
 }
 
 

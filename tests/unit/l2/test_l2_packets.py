@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from metalbgp.l2.packets import age
+from metalbgp.clocks import age
 
 SO_TIMESTAMPNS = 35
 
