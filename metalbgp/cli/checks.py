@@ -39,6 +39,7 @@ KINDS: Final = frozenset(
         "servicebgpstatuses.metallb.io",
         "servicel2statuses.metallb.io",
         "addressreservations.metalbgp.io",
+        "speakerorders.metalbgp.io",
         "nodestates.metalbgp.io",
         "poolpolicies.metalbgp.io",
         "speakerconfigurations.metalbgp.io",

@@ -37,6 +37,7 @@ from metalbgp.cluster.resources import (
     SERVICE_L2_STATUSES,
     SERVICES,
     SPEAKER_CONFIGURATIONS,
+    SPEAKER_ORDERS,
     VALIDATING_WEBHOOKS,
     VIRTUAL_IPS,
     Resource,
@@ -74,6 +75,7 @@ USERS: Final = (
     BFD_PROFILES,
     POOL_POLICIES,
     ADDRESS_RESERVATIONS,
+    SPEAKER_ORDERS,
 )
 Request = tuple[str, str, dict[str, Any] | None]  # method, path, body
 

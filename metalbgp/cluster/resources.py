@@ -75,6 +75,7 @@ SPEAKER_CONFIGURATIONS: Final = Resource(
 NODE_STATES: Final = Resource("metalbgp.io", "v1alpha1", "nodestates", "NodeState")
 POOL_POLICIES: Final = Resource("metalbgp.io", "v1alpha1", "poolpolicies", "PoolPolicy")
 ADDRESS_RESERVATIONS: Final = Resource("metalbgp.io", "v1alpha1", "addressreservations", "AddressReservation")
+SPEAKER_ORDERS: Final = Resource("metalbgp.io", "v1alpha1", "speakerorders", "SpeakerOrder")
 SERVICE_CIDRS: Final = Resource("networking.k8s.io", "v1", "servicecidrs", "ServiceCIDR", namespaced=False)
 
 IP_ADDRESS_POOLS: Final = Resource("metallb.io", "v1beta1", "ipaddresspools", "IPAddressPool")

@@ -471,6 +471,44 @@ class BeingProbed(Reason, frozen=True):
         return "the segment is being asked whether anybody has the address"
 
 
+class Ordered(Reason, frozen=True):
+    """A person said no (a SpeakerOrder, or an order on the node's own socket): who, why and until when."""
+
+    order: str  # its name
+    node: str = ""  # "": on every node
+    why: str = ""
+    author: str = ""
+    until: str = ""  # RFC 3339; "": until somebody takes it back
+
+    def _by(self) -> str:
+        where = f" on {self.node}" if self.node else ""
+        author = f" by {self.author}" if self.author else ""
+        until = f", until {self.until}" if self.until else ""
+        return f"{where}{author}{until}{f': {self.why}' if self.why else ''}"
+
+
+class HeldByOrder(Ordered, frozen=True):
+    address: str = ""
+
+    def explain(self) -> str:
+        return f"held{self._by()}"
+
+    def remedy(self) -> str:
+        node = f" --node {self.node}" if self.node else ""
+        return f"metalbgp unhold {self.address}{node}"
+
+
+class ShutByOrder(Ordered, frozen=True):
+    peer: str = ""
+
+    def explain(self) -> str:
+        return f"the session is shut{self._by()}"
+
+    def remedy(self) -> str:
+        node = f" --node {self.node}" if self.node else ""
+        return f"metalbgp unshut {self.peer}{node}"
+
+
 class Releasing(Reason, frozen=True):
     def explain(self) -> str:
         return "the address is being released"
@@ -912,6 +950,8 @@ NotAnnounced = (
     | OlderConfiguration
     | Releasing
     | BeingProbed
+    | HeldByOrder
+    | ShutByOrder
     | NotInPool
     | PrefixTooShort
     | SharedWithSelectors

@@ -14,7 +14,8 @@ class SessionReport(Struct, frozen=True):
     port: int
     my_asn: int
     peer_asn: int
-    state: str  # Established, Connect, Idle (RFC 4271 section 8.2.2), or Refused: not configured here
+    # Established, Connect, Idle (RFC 4271 section 8.2.2); Refused: not configured here; Shut: by an order
+    state: str
     since: str = ""
     families: tuple[str, ...] = ()  # negotiated: ipv4, ipv6
     routes_wanted: int = 0
@@ -70,6 +71,20 @@ class ProbeReport(Struct, frozen=True):
     failed: str = ""  # why it could not be asked
 
 
+class OrderReport(Struct, frozen=True):
+    """An order that the node obeys now: of a SpeakerOrder, or given on its own socket."""
+
+    name: str
+    action: str  # Hold, Shut, Drain
+    target: str  # an address, a BGPPeer, a node
+    node: str = ""  # the only one it is for; "": every node
+    reason: str = ""
+    author: str = ""
+    expires: str = ""
+    created: str = ""
+    local: bool = False  # of the node's own socket: no object has it
+
+
 class NodeReport(Struct, frozen=True):
     """status of a NodeState: what one speaker does, at most 64 KiB, written on change (contracts.md)."""
 
@@ -91,4 +106,5 @@ class NodeReport(Struct, frozen=True):
     duties: tuple[DutyReport, ...] = ()  # at most 50; `duties_total` has the count
     duties_total: int = 0
     probes: tuple[ProbeReport, ...] = ()  # while the VirtualIP is in phase probing; at most 100
+    orders: tuple[OrderReport, ...] = ()  # at most 50
     problems: tuple[str, ...] = ()

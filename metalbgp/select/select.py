@@ -1,6 +1,6 @@
 """What one node shall do for one VirtualIP: routes, L2 duties, and every "no" with its reason.
 
-In:  a VirtualIP, the Configuration, the node itself.
+In:  a VirtualIP, the Configuration, the node itself, the orders that it obeys.
 Out: NodePlan. Its `undecided` addresses keep what they have: the two watches have not met yet.
 Elsewhere: several VirtualIPs together are table.py; matching Services to advertisements is plan/plan.py.
 
@@ -15,11 +15,13 @@ from msgspec.structs import replace
 from metalbgp.model import extended
 from metalbgp.model.addresses import Family, Range, family, prefix_of
 from metalbgp.model.configuration import BGPAdvertisement, Configuration, L2Advertisement, Peer, Pool
+from metalbgp.model.orders import NO_ORDERS, Order, Orders
 from metalbgp.model.reasons import (
     BeingProbed,
     ConflictingAdvertisements,
     EndpointsTerminate,
     FamilyNotCarried,
+    HeldByOrder,
     NoCandidate,
     NodeExcluded,
     NodeNetworkUnavailable,
@@ -34,6 +36,7 @@ from metalbgp.model.reasons import (
     PeerNotListed,
     PrefixTooShort,
     Releasing,
+    ShutByOrder,
 )
 from metalbgp.model.routes import Attributes, Duty, NodePlan, Probe, Provenance, Refused, Route
 from metalbgp.model.selectors import any_matches
@@ -68,11 +71,21 @@ def node_gate(node: Node, ignore_exclude_label: bool) -> NodeExcluded | NodeNetw
     return None
 
 
-class NodeView:
-    """A Configuration as one node sees it. Made once per configuration, asked once per VirtualIP."""
+def held_by(one: Order) -> HeldByOrder:
+    return HeldByOrder(one.name, one.node, one.reason, one.author, one.expires, one.address)
 
-    def __init__(self, configuration: Configuration, node: Node) -> None:
-        self.configuration, self.node = configuration, node
+
+def shut_by(one: Order) -> ShutByOrder:
+    return ShutByOrder(one.name, one.node, one.reason, one.author, one.expires, one.peer)
+
+
+class NodeView:
+    """A Configuration as one node sees it. Made once per configuration, asked once per VirtualIP.
+
+    `orders` may be exchanged: nothing is derived from them."""
+
+    def __init__(self, configuration: Configuration, node: Node, orders: Orders = NO_ORDERS) -> None:
+        self.configuration, self.node, self.orders = configuration, node, orders
         self._gate = node_gate(node, configuration.ignore_exclude_label)
         self._bgp = {advertisement.name: advertisement for advertisement in configuration.bgp_advertisements}
         self._l2 = {advertisement.name: advertisement for advertisement in configuration.l2_advertisements}
@@ -95,6 +108,9 @@ class NodeView:
     def select(self, vip: VirtualIP) -> NodePlan:
         if vip.phase not in HELD_PHASES:
             return self._all_refused(vip, Releasing())
+        held = self.orders.holds.get(vip.address)
+        if held is not None and vip.phase != "probing":  # who only asks the segment announces nothing
+            return self._all_refused(vip, held_by(held))
         if vip.configuration > self.configuration.sequence:
             older = OlderConfiguration(held=self.configuration.sequence, wanted=vip.configuration)
             return self._all_refused(vip, older, undecided=True)
@@ -221,6 +237,8 @@ class NodeView:
                 reason = NodeNotSelected(kind="BGPPeer", object=peer.name, node=self.node.name)
             elif advertisement.peers and peer.name not in advertisement.peers:
                 reason = PeerNotListed(advertisement=name, peer=peer.name)
+            elif (shut := self.orders.shuts.get(peer.name)) is not None:
+                reason = shut_by(shut)
             elif not carries(peer, version):
                 reason = FamilyNotCarried(peer=peer.name, family="IPv4" if version == 4 else "IPv6")
             yield peer.name, reason, prefix

@@ -25,6 +25,7 @@ from metalbgp.cluster.errors import ClusterError, Forbidden, NotFound, Unauthori
 from metalbgp.cluster.events import EventRecorder
 from metalbgp.cluster.names import own_namespace
 from metalbgp.cluster.resources import DAEMON_SETS
+from metalbgp.model.reasons import ShutByOrder
 from metalbgp.model.report import NodeReport
 from metalbgp.speaker.exclude_list import ExcludeList
 from metalbgp.speaker.loop import Agent, Options
@@ -96,7 +97,9 @@ async def run(options: argparse.Namespace) -> None:
         intents=lambda: intents(agent),
         owners=lambda: owners(agent),
         mistakes=lambda: (
-            f"BGPPeer {one.peer.name}: {one.why.explain()}" for one in agent.announcer.refused_peers
+            f"BGPPeer {one.peer.name}: {one.why.explain()}"
+            for one in agent.announcer.refused_peers
+            if not isinstance(one.why, ShutByOrder)  # no mistake: somebody wants it
         ),
         uids=lambda: uids(agent),
         now=now,

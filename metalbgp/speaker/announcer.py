@@ -1,6 +1,7 @@
-"""What this node wants, kept from three views: VirtualIPs, the SpeakerConfiguration, the own Node. Pure.
+"""What this node wants, kept from its views: VirtualIPs, SpeakerConfiguration, own Node, orders. Pure.
 
-In:  set_vip, set_configuration, set_node, set_passwords: each as it is now; `clock`, which the caller has.
+In:  set_vip, set_configuration, set_node, set_passwords, set_orders: each as it is now; `clock`, which the
+     caller has.
 Out: Changes: only the sessions, routes and duties that differ from before; against_journal() after a restart.
 Elsewhere: one VirtualIP on one node is select/, and when it counts patience.py; the wire is bgp/; sending is
      loop.py.
@@ -15,6 +16,7 @@ from msgspec import Struct, structs
 from metalbgp.bgp.values import Neighbor
 from metalbgp.model.addresses import family
 from metalbgp.model.configuration import Configuration
+from metalbgp.model.orders import NO_ORDERS, Order, Orders, in_force, obeyed
 from metalbgp.model.reasons import PeerAddressTaken
 from metalbgp.model.routes import Attributes, Duty, NodePlan
 from metalbgp.model.selectors import any_matches
@@ -43,6 +45,9 @@ class Announcer:
         self.node: Node | None = None
         self.passwords: Mapping[str, str] = {}
         self.heartbeat_key = b""  # of L2; only carried along, to the reflex and into the snapshot
+        self.known_orders: tuple[Order, ...] = ()  # in force or not, of this node or of others
+        self._in_force: tuple[Order, ...] = ()
+        self.orders: Orders = NO_ORDERS  # of these, what this node obeys
         self.vips: dict[str, VirtualIP] = {}
         self.neighbors: tuple[Neighbor, ...] = ()
         self.refused_peers: tuple[RefusedPeer, ...] = ()
@@ -72,6 +77,29 @@ class Announcer:
     def set_passwords(self, passwords: Mapping[str, str]) -> Changes:
         self.passwords = passwords
         return Changes(neighbors=self._sessions())
+
+    def set_orders(self, known: Iterable[Order], wall: float) -> Changes:
+        """A hold costs its address, a shut a new list of sessions. `wall`: seconds since 1970, for orders end
+        at a time of day, whoever restarts meanwhile."""
+        self.known_orders = tuple(known)
+        before = self.orders
+        self._in_force = in_force(self.known_orders, wall)
+        if self._view is None or self.node is None:
+            return Changes()
+        self.orders = after = obeyed(self._in_force, self.node.name)
+        if before.shuts != after.shuts or before.drains != after.drains:
+            return self._replan()
+        self._view.orders = after
+        holds = before.holds.keys() | after.holds.keys()
+        touched = [one for one in holds if before.holds.get(one) != after.holds.get(one) and one in self.vips]
+        return self._changes([self._update(address) for address in sorted(touched)])
+
+    @property
+    def orders_here(self) -> tuple[Order, ...]:
+        """Those that say no to this node."""
+        drain = self.orders.drains.get(self.node.name) if self.node is not None else None
+        found = (*self.orders.holds.values(), *self.orders.shuts.values(), *((drain,) if drain else ()))
+        return tuple(sorted(found, key=lambda one: one.name))
 
     def due(self) -> Changes:
         """What patience.deadline was set for."""
@@ -106,7 +134,8 @@ class Announcer:
         if self.configuration is None or self.node is None:
             return Changes()
         gone = {key for key, _ in self.wanted().items()}
-        self._view = NodeView(self.configuration, self.node)
+        self.orders = obeyed(self._in_force, self.node.name)
+        self._view = NodeView(self.configuration, self.node, self.orders)
         sessions = self._sessions()
         # Peers of other nodes (racks often number their routers alike) and of VRFs may have the same address.
         twins = {one.peer.name for one in self.refused_peers if isinstance(one.why, PeerAddressTaken)}
@@ -136,7 +165,9 @@ class Announcer:
         if self.configuration is None or self.node is None:
             return None
         before = self.neighbors
-        self.neighbors, self.refused_peers = neighbors(self.configuration, self.node, self.passwords)
+        self.neighbors, self.refused_peers = neighbors(
+            self.configuration, self.node, self.passwords, self.orders.shuts
+        )
         return self.neighbors if self.neighbors != before else None
 
     def _update(self, address: str) -> Delta:

@@ -1,6 +1,7 @@
 """The agent's loop: watch what this node shall announce, tell parent and reflex, hear what became of it.
 
-In:  VirtualIPs (bound, probing, releasing), the SpeakerConfiguration, the own Node, one Secret. Nothing else.
+In:  VirtualIPs (bound, probing, releasing), the SpeakerConfiguration, the own Node, one Secret, orders.
+     Nothing else.
 Out: differences to the parent (routes) and the reflex (L2 duties); statuses, metrics, health.
 Elsewhere: what is wanted is announcer.py; what became of it is record.py; objects are status.py.
 
@@ -24,9 +25,9 @@ from metalbgp import logs
 from metalbgp.cluster import decode
 from metalbgp.cluster.client import Client
 from metalbgp.cluster.reflector import Changed, Reflector, Removed
-from metalbgp.cluster.resources import NODES, SECRETS, SPEAKER_CONFIGURATIONS, VIRTUAL_IPS
+from metalbgp.cluster.resources import NODES, SECRETS, SPEAKER_CONFIGURATIONS, SPEAKER_ORDERS, VIRTUAL_IPS
 from metalbgp.cluster.trouble import tell_trouble
-from metalbgp.config import compiled, virtualip
+from metalbgp.config import compiled, orders, virtualip
 from metalbgp.model.names import HEARTBEAT_KEY, INSTALLATION, SPEAKER_SECRET
 from metalbgp.model.report import ProbeReport
 from metalbgp.model.virtualips import WATCHED_PHASES, VirtualIP
@@ -35,10 +36,12 @@ from metalbgp.speaker.announcer import Announcer, Changes
 from metalbgp.speaker.fencing import Fencing
 from metalbgp.speaker.link import ParentLink
 from metalbgp.speaker.metrics import SpeakerMetrics
+from metalbgp.speaker.order_book import OrderBook
 from metalbgp.speaker.record import PROBLEM_AGE, Record
 from metalbgp.speaker.snapshot import Snapshots
 
 DOUBT = 5.0  # seconds to keep announcing an address whose claim vanished without having been released
+COMPANY = 1.0  # seconds that the orders may come later than all other views
 PATIENCE = 5.0  # seconds for the API server to answer before the snapshot of the last run is used
 
 
@@ -111,6 +114,12 @@ class Agent:
                 self._on_secret,
             ),
         ]
+        self.book = OrderBook(lambda known: self._tell(self.announcer.set_orders(known, time.time())))
+        # Not one of the views that speaking waits for: while an upgrade brings the kind or the right to read
+        # it, everything else goes on.
+        self.orders = Reflector(
+            client, SPEAKER_ORDERS, orders.decode, namespace=options.namespace, optional=True
+        )
 
     # ------------------------------------------------------------------ views
 
@@ -173,6 +182,10 @@ class Agent:
                 logs.warn("secret-deleted", keeps="the last passwords and the last heartbeat key")
             case _:
                 tell_trouble(event, self.metrics.update_errors)
+
+    def _on_order(self, event: Any) -> None:
+        if not self.book.event(event):
+            tell_trouble(event, self.metrics.update_errors)
 
     # ------------------------------------------------------------------ telling
 
@@ -292,6 +305,7 @@ class Agent:
         async with asyncio.TaskGroup() as group:
             for reflector, handle in self._views:
                 group.create_task(reflector.run(handle))
+            group.create_task(self.orders.run(self._on_order))
             group.create_task(self.link.run())
             group.create_task(self._begin())
             group.create_task(self._keep_duties())
@@ -304,6 +318,8 @@ class Agent:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(PATIENCE):
                 await asyncio.shield(synced)
+                await self.orders.wait_synced()
+        self.book.remember(self._snapshots.orders())
         if not self.synced and self._snapshots.restore(self.announcer, vips=not self.vips.synced):
             logs.warn("from-snapshot", age=round(self._snapshots.age), why="the API server does not answer")
             self._speak()
@@ -312,6 +328,9 @@ class Agent:
         for address in self.announcer.vips.keys() - known - self._doubtful.keys():
             self._vanished(self.announcer.vips[address])  # the snapshot knew it, the API server does not
         await self._configured.wait()  # before a controller wrote one, nothing can be announced
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(COMPANY):
+                await self.orders.wait_synced()  # what is held must not be announced for a moment
         self._speak()
 
     def _speak(self) -> None:

@@ -11,6 +11,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.registry import Collector
 
+from metalbgp.model.orders import ACTIONS
 from metalbgp.model.report import SessionReport
 
 SECONDS = (0.002, 0.005, 0.01, 0.015, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
@@ -37,6 +38,7 @@ class Snapshot(Struct, frozen=True):
     l2_candidate_for: int = 0
     l2_owned: int = 0
     l2_members: Mapping[str, str] = {}  # the other candidates, and what they are
+    orders: Mapping[str, int] = {}  # in force here, by action
     view_age: float = 0.0  # seconds since the last sign of life of the API server
 
 
@@ -50,6 +52,12 @@ class _Speaker(Collector):
         yield from self._sessions(now)
         yield from self._layer2(now)
         yield from self._members(now)
+        orders = GaugeMetricFamily(
+            "metalbgp_orders", "SpeakerOrders in force on this node", labels=["action"]
+        )
+        for action in ACTIONS:
+            orders.add_metric([action], now.orders.get(action, 0))
+        yield orders
         yield GaugeMetricFamily(
             "metalbgp_realtime", "1 if the reflex has a realtime class", value=float(now.realtime)
         )

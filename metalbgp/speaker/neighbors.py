@@ -1,6 +1,6 @@
 """Which sessions this node shall run, and which it refuses with a reason. Pure.
 
-In:  the Configuration, the Node, the passwords that the controller resolved (by peer name, base64).
+In:  the Configuration, the Node, passwords that the controller resolved (by peer name, base64), what is shut.
 Out: Neighbors for the parent, Refusals for the status; the other peers go on.
 Elsewhere: running them is bgp/; which routes they carry is select/.
 """
@@ -13,9 +13,11 @@ from msgspec import Struct
 from metalbgp.bgp.values import BFD, FAMILIES, BadNeighbor, Neighbor, check
 from metalbgp.model.addresses import family, from_int
 from metalbgp.model.configuration import BFDProfile, Configuration, Peer
+from metalbgp.model.orders import Order
 from metalbgp.model.reasons import PasswordMissing, PeerAddressTaken, Reason, UnusablePeer
 from metalbgp.model.selectors import any_matches
 from metalbgp.model.services import Node
+from metalbgp.select.select import shut_by
 
 DEFAULT_HOLD_TIME = 90  # seconds, RFC 4271 section 10
 RESTART_TIME = 120  # seconds, FRR's default restart time, so that both ends agree when a user says nothing
@@ -29,8 +31,12 @@ class RefusedPeer(Struct, frozen=True):
 
 
 def neighbors(
-    configuration: Configuration, node: Node, passwords: Mapping[str, str]
+    configuration: Configuration,
+    node: Node,
+    passwords: Mapping[str, str],
+    shuts: Mapping[str, Order] = {},  # by peer
 ) -> tuple[tuple[Neighbor, ...], tuple[RefusedPeer, ...]]:
+    """A peer that is shut keeps its address: its twin must not run in its place."""
     wanted: dict[str, Neighbor] = {}
     profiles = {profile.name: profile for profile in configuration.bfd_profiles}
     refused: list[RefusedPeer] = []
@@ -45,7 +51,12 @@ def neighbors(
             refused.append(RefusedPeer(peer, why))
         else:
             wanted[made.key] = made
-    return tuple(wanted[key] for key in sorted(wanted)), tuple(refused)
+    by_name = {peer.name: peer for peer in configuration.peers}
+    shut = {key for key, one in wanted.items() if one.name in shuts}
+    refused += [
+        RefusedPeer(by_name[wanted[key].name], shut_by(shuts[wanted[key].name])) for key in sorted(shut)
+    ]
+    return tuple(wanted[key] for key in sorted(wanted.keys() - shut)), tuple(refused)
 
 
 def _neighbor(

@@ -14,7 +14,9 @@ import msgspec
 from msgspec import Struct
 
 from metalbgp.bgp.values import Neighbor
-from metalbgp.model.report import DutyReport, NodeReport, RouteReport, SessionReport
+from metalbgp.model.orders import Order
+from metalbgp.model.reasons import ShutByOrder
+from metalbgp.model.report import DutyReport, NodeReport, OrderReport, RouteReport, SessionReport
 from metalbgp.model.routes import Attributes
 from metalbgp.speaker.announcer import Announcer, RouteKey
 from metalbgp.speaker.metrics import Answered, Snapshot
@@ -185,6 +187,7 @@ class Record:
                 for address in owned[:SHOWN]
             ),
             duties_total=len(owned),
+            orders=tuple(order_report(one) for one in announcer.orders_here[:SHOWN]),
             problems=(*self.problems(moment), *l2_problems(l2))[:PROBLEMS],
             **about,
         )
@@ -242,6 +245,7 @@ class Record:
             l2_owned=len(l2.owned),
             l2_members={one["node"]: one["state"] for one in (l2.state or {}).get("members", ())},
             view_age=view_age,
+            orders=Counter(one.action for one in announcer.orders_here),
         )
 
 
@@ -273,10 +277,24 @@ def refused_report(refused: RefusedPeer) -> SessionReport:
         port=peer.port,
         my_asn=peer.local_asn or peer.my_asn,
         peer_asn=peer.peer_asn,
-        state="Refused",
+        state="Shut" if isinstance(refused.why, ShutByOrder) else "Refused",
         last_error=refused.why.explain(),
         reason=refused.why.name,
         remedy=refused.why.remedy(),
+    )
+
+
+def order_report(one: Order) -> OrderReport:
+    return OrderReport(
+        name=one.name,
+        action=one.action,
+        target=one.target,
+        node=one.node,
+        reason=one.reason[:200],  # 50 of them must fit
+        author=one.author,
+        expires=one.expires,
+        created=one.created,
+        local=one.local,
     )
 
 

@@ -15,6 +15,7 @@ from msgspec import Struct
 
 from metalbgp import logs
 from metalbgp.config import compiled, virtualip
+from metalbgp.model.orders import Order
 from metalbgp.model.services import Node
 from metalbgp.speaker.announcer import Announcer
 
@@ -28,6 +29,11 @@ class _File(Struct):
     heartbeat_key: bytes
     configuration: msgspec.Raw
     vips: list[msgspec.Raw]
+    orders: list[Order] = []  # of the API server; those of the node's own socket are on its disk already
+
+
+class _Orders(Struct):
+    orders: list[Order] = []
 
 
 class Snapshots:
@@ -59,11 +65,18 @@ class Snapshots:
             heartbeat_key=announcer.heartbeat_key,
             configuration=msgspec.Raw(msgspec.json.encode(compiled.encode(announcer.configuration, ""))),
             vips=[msgspec.Raw(msgspec.json.encode(virtualip.encode(vip))) for vip in announcer.vips.values()],
+            orders=[one for one in announcer.known_orders if not one.local],
         )
         fresh = self._path.with_suffix(".new")
         with os.fdopen(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
             file.write(msgspec.json.encode(content))
         fresh.replace(self._path)
+
+    def orders(self) -> list[Order]:
+        """Those that the last run knew; none where nothing is readable."""
+        with contextlib.suppress(OSError, ValueError):
+            return msgspec.json.decode(self._path.read_bytes(), type=_Orders).orders
+        return []
 
     def restore(self, announcer: Announcer, *, vips: bool = True) -> bool:
         """Give the announcer what the last run knew, where it knows nothing newer. False: there is nothing

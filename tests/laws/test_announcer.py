@@ -5,6 +5,7 @@ from hypothesis import strategies as st
 
 from metalbgp.model.addresses import Range, parse
 from metalbgp.model.configuration import BGPAdvertisement, Configuration, Peer, Pool
+from metalbgp.model.orders import Order
 from metalbgp.model.routes import Attributes
 from metalbgp.model.selectors import Selector
 from metalbgp.model.services import Node
@@ -46,12 +47,30 @@ HOLDERS = st.builds(
     bgp=st.sampled_from([(), ("plain",), ("plain", "tagged")]),
     serving=st.booleans(),
 )
+ORDERS = st.one_of(
+    st.builds(
+        Order,
+        name=st.just("h"),
+        action=st.just("Hold"),
+        address=st.sampled_from(ADDRESSES),
+        node=st.sampled_from(["", "n1", "n2"]),
+        expires=st.sampled_from(["", "1970-01-01T00:00:02Z"]),
+    ),
+    st.builds(
+        Order,
+        name=st.just("s"),
+        action=st.just("Shut"),
+        peer=st.sampled_from(["tor-a", "tor-b", "spine"]),
+        expires=st.sampled_from(["", "1970-01-01T00:00:02Z"]),
+    ),
+)
 STEPS = st.one_of(
     st.tuples(
         st.just("configuration"), st.builds(lambda p, a: (p, a), PEERS, ADVERTISEMENTS), st.integers(0, 3)
     ),
     st.tuples(st.just("node"), st.sampled_from([{}, {"rack": "a"}]), st.booleans()),
     st.tuples(st.just("vip"), st.sampled_from(ADDRESSES), st.one_of(st.none(), HOLDERS)),
+    st.tuples(st.just("orders"), st.lists(ORDERS, max_size=4), st.integers(0, 3)),
 )
 
 
@@ -86,6 +105,8 @@ def play(announcer: Announcer, step: tuple, sequence: int) -> Changes:
         return announcer.set_node(
             Node(name="n1", labels=what, network_unavailable=more, addresses=("10.0.0.9",))
         )
+    if kind == "orders":
+        return announcer.set_orders(what, more)
     vip = None
     if more is not None:
         vip = VirtualIP(
@@ -119,6 +140,29 @@ def test_after_a_reconnect_the_comparison_with_any_journal_reaches_what_is_wante
     told.obey(announcer.against_journal(dict(told.routes)))
     stays = {key for key in told.routes if announcer.table.must_stay(key[1])}
     assert {k: v for k, v in told.routes.items() if k not in stays or k in wanted} == wanted
+
+
+@given(st.lists(STEPS, max_size=25), st.lists(ORDERS, max_size=4))
+def test_an_order_only_takes_away_and_takes_away_what_it_names(
+    steps: list[tuple], orders: list[Order]
+) -> None:
+    announcer = Announcer()
+    for sequence, step in enumerate(steps):
+        play(announcer, step, sequence)
+    announcer.set_orders((), 0)
+    free, sessions = announcer.wanted(), set(announcer.neighbors)
+    announcer.set_orders(orders, 0)
+    assert announcer.wanted().keys() <= free.keys()
+    assert set(announcer.neighbors) <= sessions
+    held = {one.address for one in orders if one.action == "Hold" and one.node != "n2"}
+    shut = {one.peer for one in orders if one.action == "Shut"}
+    for route, why in announcer.table.routes():
+        assert not held & set(why.addresses)
+        assert route.peer not in shut
+    announcer.set_orders((), 0)
+    # What was undecided kept what it had, and had nothing to keep once it was held.
+    decided = {key: value for key, value in free.items() if not announcer.table.must_stay(key[1])}
+    assert decided.items() <= announcer.wanted().items() and set(announcer.neighbors) == sessions
 
 
 @given(st.lists(STEPS, max_size=15))

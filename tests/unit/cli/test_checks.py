@@ -80,7 +80,7 @@ def test_no_config_map_says_what_that_means() -> None:
 def test_missing_kinds_are_named() -> None:
     assert checks.kinds(checks.KINDS, "metallb-system").verdict == "ok"
     found = checks.kinds(checks.KINDS - {"virtualips.metalbgp.io"}, "metallb-system")
-    assert (found.verdict, found.text) == ("bad", "1 of 14 kinds are missing: virtualips.metalbgp.io")
+    assert (found.verdict, found.text) == ("bad", "1 of 15 kinds are missing: virtualips.metalbgp.io")
     assert checks.kinds(None, "metallb-system").verdict == "warn"
 
 

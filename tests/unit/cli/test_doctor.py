@@ -20,7 +20,7 @@ def test_a_healthy_cluster() -> None:
     result = well().run("doctor")
     assert result.stdout.splitlines() == [
         "ok    kube-proxy  mode nftables: strictARP is not needed",
-        "ok    kinds       all 14 are there",
+        "ok    kinds       all 15 are there",
         "ok    controller  2 of 2 ready, controller-7d9c-x2k leads",
         "ok    speakers    ready on all 3 nodes",
         "ok    sessions    all 6 established",

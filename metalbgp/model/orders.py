@@ -1,0 +1,79 @@
+"""What a person orders the speakers not to do, until when, and why: SpeakerOrder, or a node's own socket.
+
+In:  made by config/orders.py from objects, by the speaker's parent from what was said on its socket.
+Out: Orders, those that one node obeys at a moment. Who asks has the clock.
+Elsewhere: what an order forbids is select/; the CLI's verbs are hold, shut, drain and their opposites.
+
+Speakers can only say no with an order: whatever it names, nothing is announced that was not before.
+"""
+
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
+from typing import Final
+
+from msgspec import Struct
+
+HOLD: Final = "Hold"  # the address is announced nowhere, or not from the node
+SHUT: Final = "Shut"  # the session to the peer is down everywhere, or on the node
+DRAIN: Final = "Drain"  # the node leaves: less preferred first, then silent where others announce
+ACTIONS: Final = (HOLD, SHUT, DRAIN)
+FOREVER: Final = float("inf")
+
+
+class Order(Struct, frozen=True):
+    name: str
+    action: str  # of ACTIONS; a word of a later version does nothing here
+    node: str = ""  # Hold, Shut: "" every node
+    address: str = ""  # canonical
+    peer: str = ""  # BGPPeer
+    reason: str = ""
+    author: str = ""
+    expires: str = ""  # RFC 3339; "": when somebody takes it back
+    created: str = ""  # RFC 3339
+    local: bool = False  # given on the node's own socket; the API server knows nothing of it
+
+    @property
+    def until(self) -> float:
+        """Seconds since 1970."""
+        return moment(self.expires) if self.expires else FOREVER
+
+    @property
+    def target(self) -> str:
+        """What it is about, without the node."""
+        return {HOLD: self.address, SHUT: self.peer}.get(self.action, self.node)
+
+
+def moment(text: str) -> float:
+    """RFC 3339 as seconds since 1970; ValueError for what is no time."""
+    found = datetime.fromisoformat(text)
+    return (found if found.tzinfo else found.replace(tzinfo=UTC)).timestamp()
+
+
+class Orders(Struct, frozen=True):
+    """Those in force on one node."""
+
+    holds: Mapping[str, Order] = {}  # by address
+    shuts: Mapping[str, Order] = {}  # by peer
+    drains: Mapping[str, Order] = {}  # by node, all of them: who leaves must not count on others who do
+
+
+NO_ORDERS: Final = Orders()
+
+
+def in_force(orders: Iterable[Order], now: float) -> tuple[Order, ...]:
+    """`now`: seconds since 1970. At its time an order is over, not after it."""
+    return tuple(one for one in orders if now < one.until)
+
+
+def obeyed(orders: Iterable[Order], node: str) -> Orders:
+    """By a node, of those that are in force. Of two that say the same the one that lasts longer is shown."""
+    found: dict[str, dict[str, Order]] = {HOLD: {}, SHUT: {}, DRAIN: {}}
+    for one in sorted(orders, key=lambda one: (-one.until, one.name)):
+        if one.action in found and (one.action == DRAIN or one.node in ("", node)):
+            found[one.action].setdefault(one.target, one)
+    return Orders(holds=found[HOLD], shuts=found[SHUT], drains=found[DRAIN])
+
+
+def next_end(orders: Iterable[Order], now: float) -> float | None:
+    """When the next of them is over; None: never."""
+    return min((one.until for one in orders if now < one.until < FOREVER), default=None)
