@@ -909,6 +909,81 @@ class WouldBreak(Reason, frozen=True):
         return f"change {self.kind} {self.object} first"
 
 
+# ------------------------------------------------------------------ not announced from: the snapshot on disk
+
+
+class SnapshotDamaged(Reason, frozen=True):
+    """Half-written, overwritten, or not ours at all."""
+
+    file: str
+    why: str
+
+    def explain(self) -> str:
+        return f"the snapshot {self.file} is damaged ({self.why}), so nothing is announced from it"
+
+    def remedy(self) -> str:
+        return "bring the API server back: then the file is written anew; if it happens again, check its disk"
+
+
+class SnapshotForeign(Reason, frozen=True):
+    file: str
+    field: str  # node, installation
+    found: str
+    here: str
+
+    def explain(self) -> str:
+        return (
+            f'the snapshot {self.file} is of {self.field} "{self.found}", this is "{self.here}", '
+            "so nothing is announced from it"
+        )
+
+    def remedy(self) -> str:
+        return f"give every {self.field} a directory of its own as volume `run` of the DaemonSet"
+
+
+class SnapshotTooOld(Reason, frozen=True):
+    file: str
+    age: int  # seconds since the API server was heard
+    limit: int
+
+    def explain(self) -> str:
+        return (
+            f"the API server was last heard {self.age / 3600:.1f} hours before, so nothing is announced from "
+            f"the snapshot {self.file}, which counts for {self.limit / 3600:g} hours"
+        )
+
+    def remedy(self) -> str:
+        return "bring the API server back, or let METALBGP_SNAPSHOT_MAX_AGE of the DaemonSet be longer"
+
+
+class SnapshotNewer(Reason, frozen=True):
+    file: str
+    format: int
+    known: int
+
+    def explain(self) -> str:
+        return (
+            f"the snapshot {self.file} has format {self.format}, this version reads up to {self.known}, "
+            "so nothing is announced from it"
+        )
+
+    def remedy(self) -> str:
+        return "bring the API server back, or the version that wrote it"
+
+
+class SnapshotNotWritten(Reason, frozen=True):
+    """What is announced stays; only a restart without an API server would find an older file, or none."""
+
+    file: str
+    why: str
+
+    def explain(self) -> str:
+        return f"the snapshot {self.file} cannot be written: {self.why}"
+
+    def remedy(self) -> str:
+        return "make room in volume `run` of the DaemonSet, or make it writable; it is tried again by itself"
+
+
 NoAddress = (
     NoPools
     | NoClusterIP
@@ -932,6 +1007,7 @@ NoAddress = (
     | AddressAnswers
     | QuotaReached
 )
+NoSnapshot = SnapshotDamaged | SnapshotForeign | SnapshotTooOld | SnapshotNewer
 WhyAddress = Kept | FirstFree | Requested | Reserved | Returned
 NotAnnounced = (
     NoMatchingAdvertisement

@@ -5,7 +5,7 @@ Out: Delta: only the routes and duties that changed. Cost: the routes that share
 Elsewhere: the same from scratch is merge.py (a law holds the two together); the diff to the wire is bgp/.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 
 from msgspec import Struct
 
@@ -14,6 +14,19 @@ from metalbgp.model.routes import Attributes, Duty, NodePlan, Probe, Provenance
 from metalbgp.select.merge import Contribution, combine
 
 Key = tuple[str, str]  # peer, prefix
+
+
+def covers(prefix: str, addresses: Collection[str]) -> bool:
+    """Whether one of the addresses lies in the prefix."""
+    if not addresses:
+        return False
+    network, _, length = prefix.partition("/")
+    first = parse(network)
+    size = 1 << (first.max_prefixlen - int(length))
+    if size == 1:
+        return str(first) in addresses
+    covered = Range(4 if first.version == 4 else 6, int(first), int(first) + size - 1)
+    return any(address in covered for address in addresses)
 
 
 class Delta(Struct, frozen=True):
@@ -101,13 +114,7 @@ class Table:
 
     def must_stay(self, prefix: str) -> bool:
         """Whether a route that stands on the wire but is not wanted may belong to an undecided address."""
-        if not self._undecided:
-            return False
-        network, _, length = prefix.partition("/")
-        first = parse(network)
-        size = 1 << (first.max_prefixlen - int(length))
-        covered = Range(4 if first.version == 4 else 6, int(first), int(first) + size - 1)
-        return any(address in covered for address in self._undecided)
+        return covers(prefix, self._undecided)
 
     def _merge(self, key: Key) -> tuple[str, str, Attributes | None] | None:
         """Bring one route up to date; None: its attributes did not change."""

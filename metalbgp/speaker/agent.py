@@ -12,7 +12,8 @@ import os
 import socket
 import time
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from math import inf
 from pathlib import Path
 
 import msgspec
@@ -25,6 +26,8 @@ from metalbgp.cluster.errors import ClusterError, Forbidden, NotFound, Unauthori
 from metalbgp.cluster.events import EventRecorder
 from metalbgp.cluster.names import own_namespace
 from metalbgp.cluster.resources import DAEMON_SETS
+from metalbgp.config.durations import SECOND, nanoseconds
+from metalbgp.config.mistakes import Mistake
 from metalbgp.model.reasons import ShutByOrder
 from metalbgp.model.report import NodeReport
 from metalbgp.speaker.exclude_list import ExcludeList
@@ -49,6 +52,12 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     add("--port", type=int, default=9120, help="metrics; 0: off")
     add("--health-probe-port", type=int, default=17473, help="readiness, on the loopback address")
     add("--run-dir", type=Path, default=Path(os.environ.get("METALBGP_RUN", "/run/metalbgp")))
+    add(
+        "--snapshot-max-age",
+        type=duration,
+        default=os.environ.get("METALBGP_SNAPSHOT_MAX_AGE") or "72h",
+        help="how long after the API server was last heard a start without it announces what was known then",
+    )
     add("--log-level", default="info", choices=["all", "debug", "info", "warn", "error", "none"])
     options = parser.parse_args(arguments)
     if not options.node_name:
@@ -66,6 +75,7 @@ async def run(options: argparse.Namespace) -> None:
             namespace=options.namespace,
             installation=options.installation or options.namespace,
             run_dir=options.run_dir,
+            snapshot_limit=options.snapshot_max_age,
         ),
     )
 
@@ -81,8 +91,10 @@ async def run(options: argparse.Namespace) -> None:
             updated=now(),
             ready=not agent.ready(),
             probes=agent.probes[:PROBES],
+            heard=now(agent.view_age),
+            from_snapshot=agent.from_snapshot,
         )
-        more = (*agent.fencing.problems(), *exclude.problems)
+        more = (*agent.fencing.problems(), *exclude.problems, *agent.snapshots.problems())
         return structs.replace(made, problems=(*made.problems, *more))
 
     status = Status(
@@ -201,8 +213,18 @@ def version() -> str:
         return "dev"
 
 
-def now() -> str:
-    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+def now(ago: float = 0.0) -> str:
+    """ "" for longer ago than anything can be."""
+    if ago == inf:
+        return ""
+    return (datetime.now(UTC) - timedelta(seconds=ago)).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def duration(text: str) -> float:
+    try:
+        return nanoseconds(text) / SECOND
+    except Mistake as error:
+        raise argparse.ArgumentTypeError(f"{error}") from error
 
 
 def main() -> None:

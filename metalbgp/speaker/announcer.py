@@ -23,7 +23,7 @@ from metalbgp.model.selectors import any_matches
 from metalbgp.model.services import Node
 from metalbgp.model.virtualips import VirtualIP
 from metalbgp.select.select import NodeView
-from metalbgp.select.table import Delta, Table
+from metalbgp.select.table import Delta, Table, covers
 from metalbgp.speaker.neighbors import RefusedPeer, neighbors
 from metalbgp.speaker.patience import Patience
 
@@ -116,13 +116,21 @@ class Announcer:
                 wanted[address, prefix] = self._resolve(address, prefix, attributes)
         return wanted
 
-    def against_journal(self, told: Mapping[RouteKey, Attributes]) -> Changes:
-        """What the parent must hear so that its wishes equal ours; undecided routes stay as they are."""
+    def against_journal(self, told: Mapping[RouteKey, Attributes], *, whole: bool = True) -> Changes:
+        """What the parent must hear so that its wishes equal ours; undecided routes stay as they are.
+
+        `whole`: False when VirtualIPs may exist that are not known here, as after a start from a snapshot:
+        then a route goes only with an address of which is known that it is not to be announced.
+        """
         wanted = self.wanted()
         wants: list[tuple[str, str, Attributes | None]] = [
             (*key, attributes) for key, attributes in wanted.items() if told.get(key) != attributes
         ]
-        wants += [(*key, None) for key in told if key not in wanted and not self.table.must_stay(key[1])]
+        wants += [
+            (*key, None)
+            for key in told
+            if key not in wanted and not self.table.must_stay(key[1]) and (whole or covers(key[1], self.vips))
+        ]
         return Changes(neighbors=self.neighbors, wants=tuple(wants))
 
     def peer_name(self, address: str) -> str:

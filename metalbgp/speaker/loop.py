@@ -11,15 +11,15 @@ so a speaker that knows nothing withdraws nothing.
 """
 
 import asyncio
-import base64
 import contextlib
 import time
 from collections.abc import Callable
+from math import inf
 from pathlib import Path
 from typing import Any
 
 import msgspec
-from msgspec import Raw, Struct
+from msgspec import Struct, structs
 
 from metalbgp import logs
 from metalbgp.cluster import decode
@@ -28,7 +28,7 @@ from metalbgp.cluster.reflector import Changed, Reflector, Removed
 from metalbgp.cluster.resources import NODES, SECRETS, SPEAKER_CONFIGURATIONS, SPEAKER_ORDERS, VIRTUAL_IPS
 from metalbgp.cluster.trouble import tell_trouble
 from metalbgp.config import compiled, orders, virtualip
-from metalbgp.model.names import HEARTBEAT_KEY, INSTALLATION, SPEAKER_SECRET
+from metalbgp.model.names import INSTALLATION, SPEAKER_SECRET
 from metalbgp.model.report import ProbeReport
 from metalbgp.model.virtualips import WATCHED_PHASES, VirtualIP
 from metalbgp.reflex.client import May, ReflexClient
@@ -38,7 +38,8 @@ from metalbgp.speaker.link import ParentLink
 from metalbgp.speaker.metrics import SpeakerMetrics
 from metalbgp.speaker.order_book import OrderBook
 from metalbgp.speaker.record import PROBLEM_AGE, Record
-from metalbgp.speaker.snapshot import Snapshots
+from metalbgp.speaker.secret import secret
+from metalbgp.speaker.snapshot import LIMIT, Snapshots
 
 DOUBT = 5.0  # seconds to keep announcing an address whose claim vanished without having been released
 COMPANY = 1.0  # seconds that the orders may come later than all other views
@@ -50,6 +51,7 @@ class Options(Struct, frozen=True):
     namespace: str
     installation: str
     run_dir: Path
+    snapshot_limit: float = LIMIT  # seconds that a snapshot counts
 
 
 class Agent:
@@ -73,9 +75,13 @@ class Agent:
         self.urgent = asyncio.Event()  # ... and somebody waits for them
         self.probes: tuple[ProbeReport, ...] = ()
         self.speaking = False  # the views are complete, or the snapshot stands in for them
+        self.from_snapshot = False  # it still does, for a view at least
+        self._last_life = -inf  # when the API server was heard of which the snapshot tells; time.monotonic()
         self._configured = asyncio.Event()
         self._duties_due = asyncio.Event()
-        self._snapshots = Snapshots(options.run_dir / "snapshot.json")
+        self.snapshots = Snapshots(
+            options.run_dir / "snapshot.json", options.node, options.installation, options.snapshot_limit
+        )
         self._doubtful: dict[str, asyncio.TimerHandle] = {}
         self._later: asyncio.TimerHandle | None = None  # when some address begins or ends to be announced
         self._asked: dict[tuple[str, str], float] = {}  # route → when its change was asked for
@@ -176,7 +182,7 @@ class Agent:
                     logs.log("heartbeat-key", known=bool(found.heartbeat_key))
                     self.announcer.heartbeat_key = found.heartbeat_key
                     self._duties_due.set()
-                    self._snapshots.due()
+                    self.snapshots.due()
                 self._tell(self.announcer.set_passwords(found.passwords))
             case Removed():
                 logs.warn("secret-deleted", keeps="the last passwords and the last heartbeat key")
@@ -209,7 +215,7 @@ class Agent:
         if changes.duties or changes.probes:
             self._duties_due.set()
         self.changed.set()
-        self._snapshots.due()
+        self.snapshots.due()
         self._arm()
 
     def _arm(self) -> None:
@@ -270,7 +276,7 @@ class Agent:
 
     def _settle(self) -> None:
         """Compare everything wanted with what the parent was told, and say the difference."""
-        self._tell(self.announcer.against_journal(self.record.told()))
+        self._tell(self.announcer.against_journal(self.record.told(), whole=not self.from_snapshot))
         self.link.synced()
 
     def _on_conflict(self, conflict: dict[str, Any]) -> None:
@@ -302,6 +308,7 @@ class Agent:
 
     async def run(self) -> None:
         self.reflex.start()
+        self.snapshots.look()
         async with asyncio.TaskGroup() as group:
             for reflector, handle in self._views:
                 group.create_task(reflector.run(handle))
@@ -310,7 +317,7 @@ class Agent:
             group.create_task(self._begin())
             group.create_task(self._keep_duties())
             group.create_task(self.fencing.run())
-            group.create_task(self._snapshots.keep(self.announcer))
+            group.create_task(self.snapshots.keep(self.announcer, lambda: self.view_age, self.changed.set))
 
     async def _begin(self) -> None:
         """Speak once the views are complete, or once the API server had its time and a snapshot stands in."""
@@ -319,11 +326,15 @@ class Agent:
             async with asyncio.timeout(PATIENCE):
                 await asyncio.shield(synced)
                 await self.orders.wait_synced()
-        self.book.remember(self._snapshots.orders())
-        if not self.synced and self._snapshots.restore(self.announcer, vips=not self.vips.synced):
-            logs.warn("from-snapshot", age=round(self._snapshots.age), why="the API server does not answer")
+        self.book.remember(self.snapshots.orders())
+        if not self.synced and self.snapshots.restore(self.announcer, vips=not self.vips.synced):
+            self._last_life = time.monotonic() - self.snapshots.age
+            self.from_snapshot = True
+            logs.warn("from-snapshot", age=round(self.snapshots.age), why="the API server does not answer")
             self._speak()
         await synced
+        self.from_snapshot = False
+        self.snapshots.forget()
         known = {vip.address for vip in self.vips.values.values()}
         for address in self.announcer.vips.keys() - known - self._doubtful.keys():
             self._vanished(self.announcer.vips[address])  # the snapshot knew it, the API server does not
@@ -346,8 +357,9 @@ class Agent:
 
     @property
     def view_age(self) -> float:
-        """Seconds since the API server was last heard."""
-        return self.vips.age
+        """Seconds since the API server was last heard: by this process, or by the one before it whose
+        snapshot speaks. Infinite: nothing is known at all."""
+        return min(self.vips.age, time.monotonic() - self._last_life) if self.from_snapshot else self.vips.age
 
     def ready(self) -> str:
         """What is missing; "" when configuration and child are there (a router may be down)."""
@@ -365,21 +377,11 @@ class Agent:
             await self.reflex.ask()
 
     def snapshot_for_metrics(self) -> Any:
-        return self.record.snapshot(self.announcer, self.reflex, self.view_age)
-
-
-class SpeakerSecret(Struct, frozen=True):
-    """What the controller gives to speakers alone."""
-
-    passwords: dict[str, str]  # base64, by peer name; keys `peer.NAME`
-    heartbeat_key: bytes = b""
-
-
-def secret(raw: Raw) -> SpeakerSecret:
-    found = decode.secret(raw)
-    words = {
-        key.removeprefix("peer."): base64.b64encode(word).decode()
-        for key, word in found.data.items()
-        if key.startswith("peer.")
-    }
-    return SpeakerSecret(words, found.data.get(HEARTBEAT_KEY, b""))
+        found = self.record.snapshot(self.announcer, self.reflex, self.view_age)
+        refused, unwritten = self.snapshots.refused, self.snapshots.unwritten
+        return structs.replace(
+            found,
+            from_snapshot=self.from_snapshot,
+            snapshot_refused=refused.name if refused is not None else "",
+            snapshot_unwritten=unwritten is not None,
+        )

@@ -40,6 +40,9 @@ class Snapshot(Struct, frozen=True):
     l2_members: Mapping[str, str] = {}  # the other candidates, and what they are
     orders: Mapping[str, int] = {}  # in force here, by action
     view_age: float = 0.0  # seconds since the last sign of life of the API server
+    from_snapshot: bool = False
+    snapshot_refused: str = ""  # reason
+    snapshot_unwritten: bool = False
 
 
 class _Speaker(Collector):
@@ -61,8 +64,28 @@ class _Speaker(Collector):
         yield GaugeMetricFamily(
             "metalbgp_realtime", "1 if the reflex has a realtime class", value=float(now.realtime)
         )
+        yield from self._view(now)
+
+    @staticmethod
+    def _view(now: Snapshot) -> Iterator[GaugeMetricFamily]:
         yield GaugeMetricFamily(
             "metalbgp_view_age_seconds", "Age of what this speaker knows of the cluster", value=now.view_age
+        )
+        yield GaugeMetricFamily(
+            "metalbgp_view_from_snapshot",
+            "1 while it announces what was known before its start",
+            value=float(now.from_snapshot),
+        )
+        refused = GaugeMetricFamily(
+            "metalbgp_snapshot_refused", "1 if the one found at the start was no good", labels=["reason"]
+        )
+        if now.snapshot_refused:
+            refused.add_metric([now.snapshot_refused], 1)
+        yield refused
+        yield GaugeMetricFamily(
+            "metalbgp_snapshot_not_written",
+            "1 while the snapshot cannot be written",
+            value=float(now.snapshot_unwritten),
         )
 
     @staticmethod

@@ -1,6 +1,7 @@
 """What a speaker writes into the cluster: its NodeState, and the intent that MetalLB's users look for.
 
-In:  the agent's announcer and record, woken by its `changed`. Out: NodeState (at most every 5 s),
+In:  the agent's announcer and record, woken by its `changed`.
+Out: NodeState (at most every 5 s, at least every 5 minutes),
      ServiceBGPStatus and ServiceL2Status (on changes of intent only, up to INTENTS objects a node).
 Elsewhere: what the fields mean is model/report.py; the truth per route stays on the parent's socket.
 
@@ -10,6 +11,7 @@ Names are made from what they speak of, so that two runs write the same object: 
 import asyncio
 import contextlib
 import hashlib
+import time
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
@@ -31,6 +33,7 @@ from metalbgp.config import nodestate
 from metalbgp.model.report import NodeReport
 
 PACE = 5.0  # seconds between two NodeStates (contracts.md)
+ALIVE = 300.0  # seconds after which a NodeState is written though nothing changed, to show that it is true
 SETTLE = 0.3  # a change rarely comes alone: wait for what belongs to it, or the next pace tells the rest
 INTENTS = (
     200  # ServiceBGPStatus and ServiceL2Status objects a node writes at most; beyond it none, and said so
@@ -82,6 +85,7 @@ class Status:
         mistakes: Callable[[], Iterable[str]],  # of the configuration, as this node sees it
         uids: Callable[[], Mapping[str, str]],  # of the Services behind the addresses, by namespace/name
         now: Callable[[], str],
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._client = client
         self._emit = emit
@@ -97,7 +101,9 @@ class Status:
             labels={"metallb.io/component-type": "speaker", "metallb.io/node-name": label(node)},
             owners=owners,
         )
+        self._clock = clock
         self._written: NodeReport | None = None
+        self._written_at = 0.0
         self._standing: dict[Intent, Detail] = {}  # what the objects say
         self._orphans: set[Intent] = set()  # of them, those that would go with a Pod before ours
         self._announced: frozenset[Intent] = frozenset()
@@ -107,7 +113,7 @@ class Status:
         """Until cancelled. A write that fails is tried again with the next pace; `urgent` ends a pause."""
         known = False
         while True:
-            await changed.wait()
+            await _pause(ALIVE, changed)
             await _pause(SETTLE, urgent)
             changed.clear()
             urgent.clear()
@@ -127,9 +133,7 @@ class Status:
 
     async def _write_report(self) -> None:
         report = self._report()
-        if self._written is not None and msgspec.structs.replace(
-            report, updated=""
-        ) == msgspec.structs.replace(self._written, updated=""):
+        if self._written is not None and _timeless(report) == _timeless(self._written) and not self._stale():
             return
         try:
             await self._client.patch(NODE_STATES, self._node, nodestate.merge_patch(report), self._namespace)
@@ -137,7 +141,10 @@ class Status:
             owner = next(iter(self._owners()), None)
             body = nodestate.encode(report, self._namespace, self._installation, owner)
             await self._client.create(NODE_STATES, body, self._namespace)
-        self._written = report
+        self._written, self._written_at = report, self._clock()
+
+    def _stale(self) -> bool:
+        return self._clock() - self._written_at >= ALIVE
 
     async def _read_standing(self) -> None:
         """What an earlier life of this agent wrote: it is removed unless it is still meant."""
@@ -252,10 +259,15 @@ class Status:
         self._emit(Reference(SERVICES, name, namespace, uid), "Normal", "nodeAssigned", words)
 
 
-async def _pause(seconds: float, urgent: asyncio.Event) -> None:
+async def _pause(seconds: float, end: asyncio.Event) -> None:
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(seconds):
-            await urgent.wait()
+            await end.wait()
+
+
+def _timeless(report: NodeReport) -> NodeReport:
+    """What is worth a write."""
+    return msgspec.structs.replace(report, updated="", heard="")
 
 
 def label(text: str) -> str:

@@ -159,13 +159,13 @@ class Away(FakeClient):
         yield
 
 
-def remember(folder: Path, *vips: VirtualIP) -> None:
+def remember(folder: Path, *vips: VirtualIP, age: float = 0.0) -> None:
     known = Announcer()
     known.set_node(node("n1"))
     known.set_configuration(CONFIGURATION)
     for one in vips:
         known.set_vip(one.address, one)
-    Snapshots(folder / "snapshot.json")._write(known)
+    assert Snapshots(folder / "snapshot.json", "n1", NS).save(known, age) is None
 
 
 async def test_without_an_api_server_the_snapshot_speaks(
@@ -176,6 +176,73 @@ async def test_without_an_api_server_the_snapshot_speaks(
     world = World(tmp_path, Away())
     task = asyncio.create_task(world.agent.run())
     await until(lambda: world.prefixes() == ["198.51.100.1/32"])
+    await ended(task)
+
+
+def journal(*numbers: int) -> dict[str, Any]:
+    """Of a parent that stands where these routes are confirmed."""
+    routes = [
+        [TOR, f"198.51.100.{number}/32", {"next_hop": ""}, None, None, "confirmed", 1.0] for number in numbers
+    ]
+    return {"journal": {"exabgp": {"pid": 7}, "sessions": [], "routes": routes}}
+
+
+async def test_a_start_from_a_snapshot_withdraws_nothing_that_it_knows_nothing_of(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """198.51.100.3 came in the last second before the end; of .2 it is known that nothing serves."""
+    monkeypatch.setattr(module, "PATIENCE", 0.05)
+    remember(tmp_path, vip(1), vip(2, serving=False))
+    world = World(tmp_path, Away())
+    gone: list[str] = []
+    world.agent.link.want = lambda wants: gone.extend(p for _, p, said in wants if said is None)  # type: ignore[method-assign]  # a listener
+    world.agent._on_parent(journal(1, 2, 3))
+    task = asyncio.create_task(world.agent.run())
+    await until(lambda: gone)
+    world.agent._on_parent(journal(1, 2, 3))  # and the parent may come back meanwhile
+    assert set(gone) == {"198.51.100.2/32"}
+    await ended(task)
+
+
+async def test_the_age_of_the_view_goes_on_from_the_life_before_and_ends_with_the_first_word(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "PATIENCE", 0.05)
+    remember(tmp_path, vip(1), age=500.0)
+    world = World(tmp_path)
+    world.fill(vip(1))
+    real, back = world.api.watch, asyncio.Event()
+
+    async def watch(*args: Any, **options: Any) -> Any:
+        await back.wait()
+        async for event in real(*args, **options):
+            yield event
+
+    world.api.watch = watch  # type: ignore[method-assign]  # later, else the same
+    task = asyncio.create_task(world.agent.run())
+    await until(lambda: world.agent.from_snapshot)
+    assert 500 <= world.agent.view_age < 510
+    shown = world.agent.snapshot_for_metrics()
+    assert shown.from_snapshot and shown.view_age >= 500
+    back.set()
+    await until(lambda: not world.agent.from_snapshot)
+    assert world.agent.view_age < 10 and not world.agent.snapshot_for_metrics().from_snapshot
+    await ended(task)
+
+
+async def test_a_refused_snapshot_is_said_in_the_metrics_and_nothing_is_announced_or_withdrawn(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "PATIENCE", 0.05)
+    remember(tmp_path, vip(1))
+    file = tmp_path / "snapshot.json"
+    file.write_bytes(file.read_bytes()[:-9])
+    world = World(tmp_path, Away())
+    task = asyncio.create_task(world.agent.run())
+    await asyncio.sleep(0.2)
+    world.agent._on_parent(journal(1))
+    assert not world.said and not world.agent.speaking and world.agent.view_age == float("inf")
+    assert world.agent.snapshot_for_metrics().snapshot_refused == "SnapshotDamaged"
     await ended(task)
 
 

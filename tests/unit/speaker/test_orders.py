@@ -210,7 +210,7 @@ async def test_a_hold_survives_a_restart_without_the_api_server(
     monkeypatch.setattr(module, "PATIENCE", 0.05)
     before = announcer()
     before.set_orders([hold(1), hold(2, local=True)], NOON)
-    Snapshots(tmp_path / "snapshot.json")._write(before)
+    assert Snapshots(tmp_path / "snapshot.json", "n1", NS).save(before) is None
 
     world = World(tmp_path)
 
@@ -249,7 +249,7 @@ async def test_orders_of_the_last_run_count_until_the_view_is_complete(tmp_path:
     world.fill(vip(1))
     before = announcer()
     before.set_orders([hold(1)], NOON)
-    Snapshots(tmp_path / "snapshot.json")._write(before)
+    assert Snapshots(tmp_path / "snapshot.json", "n1", NS).save(before) is None
     task = asyncio.create_task(world.agent.run())
     await until(lambda: world.prefixes() == ["198.51.100.1/32"])
     await ended(task)

@@ -7,6 +7,7 @@ import pytest
 
 from metalbgp.cluster.resources import SERVICE_BGP_STATUSES
 from metalbgp.model.report import NodeReport
+from metalbgp.speaker import status
 from metalbgp.speaker.status import INTENTS, Detail, Intent, Status
 from tests.fakeapi import FakeClient
 
@@ -77,6 +78,53 @@ async def lives() -> AsyncIterator[Callable[[FakeClient, str], Life]]:
 
 
 Begin = Callable[[FakeClient, str], Life]
+
+
+async def test_a_node_state_is_written_again_after_a_while_though_nothing_changed_but_the_time(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for name, value in (("SETTLE", 0.0), ("PACE", 0.0), ("ALIVE", 0.1)):
+        monkeypatch.setattr(status, name, value)
+    client, clock, count = FakeClient(), 0.0, 0
+
+    def report() -> NodeReport:
+        nonlocal count
+        count += 1
+        return NodeReport(node=NODE, updated=str(count), heard=str(count))
+
+    made = status.Status(
+        client,
+        lambda *_: None,
+        node=NODE,
+        pod="p",
+        pod_uid="",
+        namespace=SPACE,
+        installation=SPACE,
+        report=report,
+        intents=dict,
+        owners=list,
+        mistakes=tuple,
+        uids=dict,
+        now=lambda: "now",
+        clock=lambda: clock,
+    )
+    changed = asyncio.Event()
+    task = asyncio.create_task(made.run(changed, asyncio.Event()))
+
+    def written() -> int:
+        return sum(one[1].startswith("nodestates") for one in client.writes)
+
+    async with asyncio.timeout(5):
+        while count < 4:  # noqa: ASYNC110  # looks at the report, which tells nobody
+            await asyncio.sleep(0.002)
+        assert written() == 1  # times alone are no change
+        clock = 1.0
+        while written() < 2:  # noqa: ASYNC110  # the same
+            await asyncio.sleep(0.002)
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+
+
 MADE = [("POST", "metadata"), ("PATCH", "status")]
 
 
