@@ -67,7 +67,7 @@ class Session:
         self._poll: _Poll | None = None
         self._next_poll = 0.0  # not before: answers to the last one may still be on their way
         self._settled = True  # a packet without Final came since the last Poll Sequence
-        self._sent = -math.inf
+        self._sent = self._heard = -math.inf
         self._due = now
         self._expires = math.inf
         self._owes_final = False
@@ -141,7 +141,8 @@ class Session:
         else:
             self._settled = True
         self._owes_final |= packet.poll
-        self._expires = at + self.detection * 1e-6
+        self._heard = at
+        self._wait()
         became = NEXT[self.state, packet.state]
         if became is not self.state:
             down = Diagnostic.NEIGHBOUR_SAID_DOWN if became is DOWN else Diagnostic.NONE
@@ -171,6 +172,10 @@ class Session:
         self._expires = max(self._expires, until)
 
     # How
+
+    def _wait(self) -> None:
+        """For the next packet, a detection time from the last one."""
+        self._expires = self._heard + self.detection * 1e-6
 
     def _expire(self, now: float) -> None:
         """Nothing for a detection time, §6.8.4; whoever speaks next is somebody new, §6.8.1."""
@@ -205,6 +210,7 @@ class Session:
         self._said_transmit, self._said_receive = transmit, receive
         self._pace = min(self._pace, transmit)  # quicker at once, slower when the other end knows
         self._patience = max(self._patience, receive)
+        self._wait()
         self._poll = _Poll(math.inf, -math.inf)
         self._hurry(now)
 
