@@ -98,6 +98,7 @@ class Speaker:
             intents=lambda: intents(agent),
             owners=lambda: owners(agent),
             mistakes=tuple,
+            warnings=tuple,
             uids=lambda: uids(agent),
             now=lambda: f"{loop.time()}",
         )

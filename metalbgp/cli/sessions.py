@@ -18,7 +18,7 @@ from metalbgp.cli.access import Speakers, together
 from metalbgp.cli.ages import age, ago
 from metalbgp.cli.frr_summary import Block, summary
 from metalbgp.cli.options import Look, Setup, common, run
-from metalbgp.cli.render import Answer, Table
+from metalbgp.cli.render import Answer, Table, many
 from metalbgp.model.report import NodeReport, SessionReport
 
 COLUMNS = (
@@ -175,6 +175,8 @@ def cells(row: Row, now: datetime) -> tuple[str, ...]:
         " ".join(one.capabilities) or "-",
         ", ".join(part for part in (trouble(one) or ended(one, now), as_of) if part)
         + (f"; BFD: {one.bfd_why}" if one.bfd_why and up else "")
+        + (f"; {many(one.held, 'withdrawal')} held back: metalbgp release {one.peer}" if one.held else "")
+        + (f"; {many(one.beyond, 'route')} beyond metalbgp.io/max-routes" if one.beyond else "")
         + (f"; remedy: {one.remedy}" if one.remedy and not up else ""),
     )
 

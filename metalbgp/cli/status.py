@@ -20,8 +20,8 @@ from metalbgp.cli.judge import Judge
 from metalbgp.cli.l2_rows import BAD
 from metalbgp.cli.options import Look, Setup, Wish, common, run
 from metalbgp.cli.pods import Pod, Workload
-from metalbgp.cli.render import Answer
-from metalbgp.cli.sessions import Row, rows, trouble
+from metalbgp.cli.render import Answer, many
+from metalbgp.cli.sessions import UP, Row, rows, trouble
 from metalbgp.cli.status_lines import Counts, PoolUse, Problem, Status, Waiting, screen
 from metalbgp.cluster.decode import Lease
 from metalbgp.model.allocation import Refusal
@@ -134,6 +134,7 @@ def judged(found: Found, wish: Wish, now: datetime, view: float) -> Status:
         *(Problem("config", error, "kubectl get configurationstates -A -o yaml") for error in found.errors),
         *(_of_service(one, decider) for one in lacking),
         *_of_routes(reports),
+        *_of_limits(reports),
         *_of_layer2(reports),
     ]
     real = [row for row in sessions if row.session is not None]
@@ -234,6 +235,9 @@ def session_words(row: Row, now: datetime) -> str:
     who = f"{row.node} → {one.peer}"
     if row.stale:
         return f"{who}: was {one.state} {ago(row.stale, now)}, its speaker is not ready"
+    if one.state == UP:
+        why = f": {one.bfd_why}" if one.bfd_why else ""
+        return f"{who}: BFD {one.bfd}{why}; the hold time alone watches the path"
     seconds = seconds_since(one.since, now)
     down = f"down {words(seconds)}" if seconds is not None else "down"
     if one.state == "Refused":
@@ -254,6 +258,19 @@ def _of_routes(reports: Sequence[NodeReport]) -> Iterator[Problem]:
             if one.state == "refused":
                 text = f"{report.node} → {one.peer}: {one.prefix} refused{f': {one.why}' if one.why else ''}"
                 yield Problem("announced", text, "metalbgp routes --problems")
+
+
+def _of_limits(reports: Sequence[NodeReport]) -> Iterator[Problem]:
+    """What metalbgp.io/withdraw-limit and metalbgp.io/max-routes keep from the wire."""
+    for report in reports:
+        for one in report.sessions:
+            who = f"{report.node} → {one.peer}"
+            if one.held:
+                text = f"{who}: {many(one.held, 'withdrawal')} held back (metalbgp.io/withdraw-limit)"
+                yield Problem("announced", text, f"metalbgp release {one.peer}")
+            if one.beyond:
+                text = f"{who}: {many(one.beyond, 'route')} not announced (metalbgp.io/max-routes)"
+                yield Problem("announced", text, "metalbgp sessions --problems")
 
 
 def _of_layer2(reports: Sequence[NodeReport]) -> Iterator[Problem]:

@@ -23,7 +23,9 @@ OF_ADVERTISEMENTS: Final = (
 )
 MAY: Final = ("blackhole", "communities", "local-preference")  # words of service-may
 OF_LAYER2: Final = ("fencing", "revertive", "spread")
-OF_PEERS: Final = ("listen-port", "ttl-security")
+OF_PEERS: Final = ("listen-port", "max-routes", "ttl-security", "withdraw-limit")
+MOST_ROUTES: Final = 1_000_000
+LONGEST_WINDOW: Final = 24 * 3600  # seconds
 MOST_PREPENDED: Final = 16  # of our own number; longer paths are cut or refused by many routers
 LONGEST_DELAY: Final = 300  # seconds; a data path that needs longer is broken
 FASTEST: Final = 10_000_000  # Mbit/s: ten terabits
@@ -98,6 +100,22 @@ def listen_port(notes: Mapping[str, str] | None, findings: Findings) -> int:
     )
 
 
+def max_routes(notes: Mapping[str, str] | None, findings: Findings) -> int:
+    """How many routes a node announces to this BGPPeer at most; 0: as many as there are."""
+    text = (notes or {}).get(f"{PREFIX}max-routes")
+    if text is None:
+        return 0
+    return findings.read(_field("max-routes"), lambda t: number(t, 1, MOST_ROUTES), text) or 0
+
+
+def withdraw_limit(notes: Mapping[str, str] | None, findings: Findings) -> tuple[int, int]:
+    """How many withdrawals, and within how many seconds; (0, 0): no limit."""
+    text = (notes or {}).get(f"{PREFIX}withdraw-limit")
+    if text is None:
+        return 0, 0
+    return findings.read(_field("withdraw-limit"), _rate, text) or (0, 0)
+
+
 def unknown(notes: Mapping[str, str] | None, known: tuple[str, ...]) -> Iterator[tuple[str, str]]:
     """(field, why) for annotations of our prefix that nothing reads here."""
     for name in sorted(notes or ()):
@@ -135,6 +153,16 @@ def _delay(text: str) -> int:
     if not 0 <= nanos <= LONGEST_DELAY * durations.SECOND:
         raise Mistake(f"{text} is not within 0s and {LONGEST_DELAY}s")
     return -(-nanos // 1_000_000)
+
+
+def _rate(text: str) -> tuple[int, int]:
+    most, slash, window = text.replace(" ", "").partition("/")
+    if not slash:
+        raise Mistake(f'"{text}" is not a number within a time', "write it as 100/60s")
+    seconds = durations.nanoseconds(window) // durations.SECOND
+    if not 1 <= seconds <= LONGEST_WINDOW:
+        raise Mistake(f"{window} is not within 1s and 24h")
+    return number(most, 1, MOST_ROUTES), seconds
 
 
 def _extended(text: str) -> tuple[int, ...]:

@@ -33,6 +33,7 @@ def read(raw: BGPPeer, findings: Findings, profiles: Collection[str]) -> Peer:
     address = _address(findings, "spec.peerAddress", text)
     _link(spec, address, zone, findings)
     source = _address(findings, "spec.sourceAddress", spec.source_address)
+    withdrawals, window = extensions.withdraw_limit(raw.metadata.annotations, findings)
     if address and source and family(address) != family(source):
         findings.wrong("spec.sourceAddress", f"{source} and peerAddress {address} are of two families")
     return Peer(
@@ -58,6 +59,9 @@ def read(raw: BGPPeer, findings: Findings, profiles: Collection[str]) -> Peer:
         dual_stack=spec.dual_stack_address_family,
         ttl_security=_ttl_security(raw, findings),
         listen=extensions.listen_port(raw.metadata.annotations, findings),
+        max_routes=extensions.max_routes(raw.metadata.annotations, findings),
+        withdraw_limit=withdrawals,
+        withdraw_window=window,
         source=raw.metadata.source,
     )
 

@@ -79,6 +79,10 @@ class Peer(Struct, frozen=True):
     dual_stack: bool = False  # spec.dualStackAddressFamily
     ttl_security: bool = False  # annotation metalbgp.io/ttl-security: GTSM (RFC 5082)
     listen: int = 0  # annotation metalbgp.io/listen-port: the router may connect there; 0: we only dial
+    max_routes: int = 0  # annotation metalbgp.io/max-routes: announced from one node at once; 0: no limit
+    # Annotation metalbgp.io/withdraw-limit: from one node, within so many seconds; 0: no limit
+    withdraw_limit: int = 0
+    withdraw_window: int = 0
     source: Source = Source()
 
     @property

@@ -788,6 +788,41 @@ class SessionEnded(Reason, frozen=True):
         return self.why
 
 
+class WithdrawalsHeld(Reason, frozen=True):
+    """The routes stand, though nothing asks for them any more (speaker/guard.py)."""
+
+    peer: str
+    count: int
+    limit: int
+    window: int  # seconds
+
+    def explain(self) -> str:
+        return (
+            f"{self.count} withdrawals are held back: more than {self.limit} within {self.window} s "
+            f"(annotation metalbgp.io/withdraw-limit)"
+        )
+
+    def remedy(self) -> str:
+        return f"metalbgp release {self.peer} lets them go; or bring back what asked for the routes"
+
+
+class MaximumReached(Reason, frozen=True):
+    """The router takes no more routes from one node."""
+
+    peer: str
+    count: int
+    most: int
+
+    def explain(self) -> str:
+        return (
+            f"{self.count} routes are not announced: a node announces {self.most} at most "
+            "(annotation metalbgp.io/max-routes)"
+        )
+
+    def remedy(self) -> str:
+        return f"raise metalbgp.io/max-routes of BGPPeer {self.peer} if the router takes more, or aggregate"
+
+
 class Notification(Reason, frozen=True):
     """What a NOTIFICATION says; those that a person can do something about have a class of their own."""
 

@@ -25,7 +25,7 @@ from metalbgp.cluster.client import Client
 from metalbgp.cluster.errors import ClusterError, Forbidden, NotFound, Unauthorized
 from metalbgp.cluster.events import EventRecorder
 from metalbgp.cluster.names import own_namespace
-from metalbgp.cluster.resources import DAEMON_SETS
+from metalbgp.cluster.resources import BGP_PEERS, DAEMON_SETS, Reference
 from metalbgp.config.durations import SECOND, nanoseconds
 from metalbgp.config.mistakes import Mistake
 from metalbgp.model.reasons import ShutByOrder
@@ -114,6 +114,10 @@ async def run(options: argparse.Namespace) -> None:
             if not isinstance(one.why, ShutByOrder)  # no mistake: somebody wants it
         ),
         uids=lambda: uids(agent),
+        warnings=lambda: (
+            (Reference(BGP_PEERS, peer.name, options.namespace, peer.source.uid), why)
+            for peer, why in agent.record.guarded(agent.announcer)
+        ),
         now=now,
     )
     registry = agent.metrics.registry

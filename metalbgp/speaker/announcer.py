@@ -15,7 +15,7 @@ from msgspec import Struct, structs
 
 from metalbgp.bgp.values import Neighbor
 from metalbgp.model.addresses import family
-from metalbgp.model.configuration import Configuration
+from metalbgp.model.configuration import Configuration, Peer
 from metalbgp.model.orders import NO_ORDERS, Order, Orders, in_force, obeyed
 from metalbgp.model.reasons import PeerAddressTaken
 from metalbgp.model.routes import Attributes, Duty, NodePlan
@@ -51,6 +51,7 @@ class Announcer:
         self.vips: dict[str, VirtualIP] = {}
         self.neighbors: tuple[Neighbor, ...] = ()
         self.refused_peers: tuple[RefusedPeer, ...] = ()
+        self.peers: tuple[Peer, ...] = ()  # that run here
         self.table = Table()
         self.plans: dict[str, NodePlan] = {}
         self._view: NodeView | None = None
@@ -147,11 +148,11 @@ class Announcer:
         sessions = self._sessions()
         # Peers of other nodes (racks often number their routers alike) and of VRFs may have the same address.
         twins = {one.peer.name for one in self.refused_peers if isinstance(one.why, PeerAddressTaken)}
-        here = [
+        here = self.peers = tuple(
             peer
             for peer in self.configuration.peers
             if peer.name not in twins and any_matches(peer.node_selectors, self.node.labels)
-        ]
+        )
         self._address_of = {peer.name: peer.key for peer in here}
         self._name_of = {peer.key: peer.name for peer in reversed(here)}
         changes = self._changes([self._update(address) for address in tuple(self.vips)])

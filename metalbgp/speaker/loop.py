@@ -28,12 +28,14 @@ from metalbgp.cluster.reflector import Changed, Reflector, Removed
 from metalbgp.cluster.resources import NODES, SECRETS, SPEAKER_CONFIGURATIONS, SPEAKER_ORDERS, VIRTUAL_IPS
 from metalbgp.cluster.trouble import tell_trouble
 from metalbgp.config import compiled, orders, virtualip
+from metalbgp.model.configuration import Peer
 from metalbgp.model.names import INSTALLATION, SPEAKER_SECRET
 from metalbgp.model.report import ProbeReport
 from metalbgp.model.virtualips import WATCHED_PHASES, VirtualIP
 from metalbgp.reflex.client import May, ReflexClient
 from metalbgp.speaker.announcer import Announcer, Changes
 from metalbgp.speaker.fencing import Fencing
+from metalbgp.speaker.guard import Guard, Want, limits
 from metalbgp.speaker.link import ParentLink
 from metalbgp.speaker.metrics import SpeakerMetrics
 from metalbgp.speaker.order_book import OrderBook
@@ -58,7 +60,8 @@ class Agent:
     def __init__(self, client: Client, options: Options) -> None:
         self._options = options
         self.announcer = Announcer(time.monotonic)
-        self.record = Record(options.node)
+        self.guard = Guard()
+        self.record = Record(options.node, self.guard)
         self.metrics = SpeakerMetrics(self.snapshot_for_metrics)
         self.link = ParentLink(options.run_dir / "parent.sock", self._on_parent)
         self.reflex = ReflexClient(
@@ -84,6 +87,7 @@ class Agent:
         )
         self._doubtful: dict[str, asyncio.TimerHandle] = {}
         self._later: asyncio.TimerHandle | None = None  # when some address begins or ends to be announced
+        self._limited: tuple[Peer, ...] | None = None  # whose limits the guard has
         self._asked: dict[tuple[str, str], float] = {}  # route → when its change was asked for
         mine = f"{INSTALLATION}={options.installation}"
         self.vips: Reflector[VirtualIP] = Reflector(
@@ -202,7 +206,19 @@ class Agent:
         if changes.neighbors is not None:
             self.link.neighbors([msgspec.to_builtins(one) for one in changes.neighbors])
         now = time.monotonic()
-        for peer, prefix, attributes in changes.wants:
+        if self._limited is not self.announcer.peers:
+            self._limited = self.announcer.peers
+            self._want(self.guard.set_limits(limits(self._limited), now), now)
+        if self.link.connected:  # else the journal that opens the connection begins anew
+            self._want(self.guard.judge(changes.wants, now), now)
+        if changes.duties or changes.probes:
+            self._duties_due.set()
+        self.changed.set()
+        self.snapshots.due()
+        self._arm()
+
+    def _want(self, wants: list[Want], now: float) -> None:
+        for peer, prefix, attributes in wants:
             if attributes is None:
                 self._asked.pop((peer, prefix), None)
             else:
@@ -210,13 +226,8 @@ class Agent:
             self.record.want(peer, prefix, attributes)
         self.link.want(
             (peer, prefix, None if attributes is None else msgspec.to_builtins(attributes))
-            for peer, prefix, attributes in changes.wants
+            for peer, prefix, attributes in wants
         )
-        if changes.duties or changes.probes:
-            self._duties_due.set()
-        self.changed.set()
-        self.snapshots.due()
-        self._arm()
 
     def _arm(self) -> None:
         if self._later is not None:
@@ -276,7 +287,9 @@ class Agent:
 
     def _settle(self) -> None:
         """Compare everything wanted with what the parent was told, and say the difference."""
-        self._tell(self.announcer.against_journal(self.record.told(), whole=not self.from_snapshot))
+        told = self.record.told()
+        self.guard.standing(told)
+        self._tell(self.announcer.against_journal(told, whole=not self.from_snapshot))
         self.link.synced()
 
     def _on_conflict(self, conflict: dict[str, Any]) -> None:

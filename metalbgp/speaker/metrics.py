@@ -120,6 +120,16 @@ class _Speaker(Collector):
             updates.add_metric([peer], now.updates.get(session.address, 0))
         yield from (up, flaps, announced, pending, updates)
         yield from _Speaker._paths(now)
+        held = GaugeMetricFamily(
+            "metalbgp_withdrawals_held", "Withdrawals that wait for a person", labels=["peer"]
+        )
+        beyond = GaugeMetricFamily(
+            "metalbgp_routes_beyond_maximum", "Routes not announced: the peer's maximum", labels=["peer"]
+        )
+        for session in now.sessions:
+            held.add_metric([session.address], session.held)
+            beyond.add_metric([session.address], session.beyond)
+        yield from (held, beyond)
 
     @staticmethod
     def _paths(now: Snapshot) -> Iterator[GaugeMetricFamily | CounterMetricFamily]:

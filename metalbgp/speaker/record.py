@@ -6,7 +6,7 @@ Elsewhere: the states' meaning is bgp/journal.py; when a report is written is st
 """
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Any, Protocol
 
@@ -14,11 +14,13 @@ import msgspec
 from msgspec import Struct
 
 from metalbgp.bgp.values import Neighbor
+from metalbgp.model.configuration import Peer
 from metalbgp.model.orders import Order
-from metalbgp.model.reasons import ShutByOrder
+from metalbgp.model.reasons import MaximumReached, Reason, ShutByOrder, WithdrawalsHeld
 from metalbgp.model.report import DutyReport, NodeReport, OrderReport, RouteReport, SessionReport
 from metalbgp.model.routes import Attributes
 from metalbgp.speaker.announcer import Announcer, RouteKey
+from metalbgp.speaker.guard import Guard
 from metalbgp.speaker.metrics import Answered, Snapshot
 from metalbgp.speaker.neighbors import RefusedPeer
 
@@ -49,7 +51,8 @@ class Row(Struct):
 
 
 class Record:
-    def __init__(self, node: str) -> None:
+    def __init__(self, node: str, guard: Guard | None = None) -> None:
+        self._guard = guard or Guard()
         self._node = node
         self.sessions: dict[str, dict[str, Any]] = {}  # by the peer's address
         self.routes: dict[RouteKey, Row] = {}
@@ -131,6 +134,7 @@ class Record:
         key = neighbor.key
         heard = self.sessions.get(key, {})
         bfd = heard.get("bfd") or {}
+        held, beyond = self._guard.held(key), self._guard.beyond(key)
         confirmed = self._counts[key, CONFIRMED]
         waiting = sum(self._counts[key, state] for state in ("wanted", "sent", "waiting", "refused"))
         return SessionReport(
@@ -142,7 +146,7 @@ class Record:
             state=heard.get("state", "Idle"),
             since=moment(heard["since"]) if heard else "",
             families=tuple(heard.get("families", ())),
-            routes_wanted=confirmed + waiting,
+            routes_wanted=confirmed + waiting + len(beyond),
             routes_confirmed=confirmed,
             graceful_restart=bool(heard.get("graceful_restart", False)),
             last_error=heard.get("last_error", ""),
@@ -155,6 +159,8 @@ class Record:
             ended=moment(heard["ended"]) if heard.get("ended") else "",
             ended_why=heard.get("ended_why", ""),
             learned=heard.get("address", "") if neighbor.unnumbered else "",
+            held=len(held),
+            beyond=len(beyond),
             bfd="" if neighbor.bfd is None else bfd.get("state", "unknown"),
             bfd_why=bfd.get("why", ""),
             bfd_detection=bfd.get("detection", 0),
@@ -165,6 +171,7 @@ class Record:
         """The NodeState's status. `moment`: monotonic; `about`: pod, version, updated, ready."""
         sessions = self.session_reports(announcer)
         owned = sorted(l2.owned)
+        guarded = [f"BGPPeer {peer.name}: {why.explain()}" for peer, why in self.guarded(announcer)]
         itself = (l2.state or {}).get("self", {})
         return NodeReport(
             node=self._node,
@@ -188,9 +195,23 @@ class Record:
             ),
             duties_total=len(owned),
             orders=tuple(order_report(one) for one in announcer.orders_here[:SHOWN]),
-            problems=(*self.problems(moment), *l2_problems(l2))[:PROBLEMS],
+            problems=(*guarded, *self.problems(moment), *l2_problems(l2))[:PROBLEMS],
             **about,
         )
+
+    def guarded(self, announcer: Announcer) -> Iterator[tuple[Peer, Reason]]:
+        """What the limits of BGPPeers keep from the wire."""
+        for peer in announcer.peers:
+            held, beyond = self._guard.held(peer.key), self._guard.beyond(peer.key)
+            limits = self._guard.limits(peer.key)
+            if held:
+                window = round(limits.window)
+                yield (
+                    peer,
+                    WithdrawalsHeld(peer=peer.name, count=len(held), limit=limits.withdrawals, window=window),
+                )
+            if beyond:
+                yield peer, MaximumReached(peer=peer.name, count=len(beyond), most=limits.most)
 
     def _unconfirmed(self, announcer: Announcer) -> tuple[RouteReport, ...]:
         if all(count <= 0 or state == CONFIRMED for (_, state), count in self._counts.items()):

@@ -30,6 +30,7 @@ from metalbgp.cluster.resources import (
     Resource,
 )
 from metalbgp.config import nodestate
+from metalbgp.model.reasons import Reason
 from metalbgp.model.report import NodeReport
 
 PACE = 5.0  # seconds between two NodeStates (contracts.md)
@@ -84,6 +85,9 @@ class Status:
         owners: Callable[[], list[dict[str, str]]],  # the Node: states of a node that is gone go as well
         mistakes: Callable[[], Iterable[str]],  # of the configuration, as this node sees it
         uids: Callable[[], Mapping[str, str]],  # of the Services behind the addresses, by namespace/name
+        warnings: Callable[
+            [], Iterable[tuple[Reference, Reason]]
+        ],  # of objects that this node cannot do justice to
         now: Callable[[], str],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -92,7 +96,8 @@ class Status:
         self._node, self._pod, self._pod_uid, self._namespace = node, pod, pod_uid, namespace
         self._installation = installation
         self._report, self._intents, self._uids, self._now = report, intents, uids, now
-        self._mistakes, self._owners = mistakes, owners
+        self._mistakes, self._owners, self._warnings = mistakes, owners, warnings
+        self._warned: set[tuple[Reference, str]] = set()
         self._state = ConfigurationState(
             client,
             namespace,
@@ -123,6 +128,7 @@ class Status:
                     # Said by the life before us: an event is for a change, not for a restart.
                     self._announced = frozenset(self._standing)
                     known = True
+                self._warn()
                 await self._write_report()
                 await self._state.write(self._mistakes())
                 await self._write_intents()
@@ -130,6 +136,15 @@ class Status:
                 logs.warn("status-failed", error=str(error))
                 changed.set()
             await _pause(PACE, urgent)
+
+    def _warn(self) -> None:
+        """An event when something begins; how much it is, is in the NodeState."""
+        now = {(reference, why.name): why for reference, why in self._warnings()}
+        for (reference, name), why in now.items():
+            if (reference, name) not in self._warned:
+                text = f"node {self._node}: {why.explain()}; {why.remedy()}"
+                self._emit(reference, "Warning", name, text)
+        self._warned = set(now)
 
     async def _write_report(self) -> None:
         report = self._report()

@@ -132,6 +132,8 @@ def test_json_has_the_shape_of_the_reports_in_camel_case() -> None:
         "ended": "",
         "endedWhy": "",
         "learned": "",
+        "held": 0,
+        "beyond": 0,
         "bfd": "",
         "bfdWhy": "",
         "bfdDetection": 0,

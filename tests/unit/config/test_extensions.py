@@ -157,6 +157,20 @@ def test_gtsm_is_asked_for_by_an_annotation_and_excludes_multihop() -> None:
     assert "neither true nor false" in whys(compiled(peer("p", notes=noted(ttl_security="yes"))))[0]
 
 
+def test_the_limits_of_a_peer_are_read_and_what_they_cannot_be_is_said() -> None:
+    notes = noted(max_routes="500", withdraw_limit="100 / 1m")
+    (found,) = compiled(peer("p", notes=notes)).configuration.peers
+    assert (found.max_routes, found.withdraw_limit, found.withdraw_window) == (500, 100, 60)
+    for wrong, why in (
+        (noted(max_routes="0"), "1"),
+        (noted(withdraw_limit="100"), '"100" is not a number within a time'),
+        (noted(withdraw_limit="100/0s"), "not within 1s and 24h"),
+        (noted(withdraw_limit="0/10s"), "1"),
+        (noted(withdraw_limit="x/10s"), "x"),
+    ):
+        assert why in whys(compiled(peer("p", notes=wrong)))[0]
+
+
 @given(st.integers(0, 2**32 - 1), st.integers(0, 2**32 - 1), st.sampled_from(["target", "origin"]))
 def test_an_extended_community_is_its_text_and_back(asn: int, number: int, kind: str) -> None:
     text = f"{kind}:{asn}:{number}"

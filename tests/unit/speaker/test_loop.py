@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import msgspec
 import pytest
@@ -55,6 +56,8 @@ class World:
         self.agent = Agent(client or self.api, Options("n1", NS, NS, folder))
         self.told: dict[tuple[str, str], Any] = {}
         self.said: list[str] = []
+        self.agent.link.run = asyncio.Event().wait  # type: ignore[assignment,method-assign]
+        self.agent.link._writer = Mock()  # it is connected
         self.agent.link.want = self._want  # type: ignore[method-assign]  # the wire is parent.py's
         self.agent.link.neighbors = lambda _: self.said.append("neighbors")  # type: ignore[method-assign]  # a listener
         self.agent.link.synced = lambda: self.said.append("synced")  # type: ignore[method-assign]  # a listener
@@ -360,3 +363,24 @@ async def test_routes_go_only_when_this_speaker_does_not_come_back(
 
     options = process.parse(["--node-name", "n1"])
     assert await process.must_drain(Asked(), options, labels) is drains
+
+
+async def test_what_exceeds_the_withdraw_limit_stays_with_the_parent_until_a_person_lets_go(
+    tmp_path: Path,
+) -> None:
+    world = World(tmp_path)
+    limited = replace(CONFIGURATION.peers[0], withdraw_limit=2, withdraw_window=60)
+    world.agent._on_configuration(Changed("x", None, replace(CONFIGURATION, peers=(limited,))))
+    world.agent._on_node(Changed("n1", None, node("n1")))
+    world.agent._speak()
+    for number in range(5):
+        world.agent._on_vip(Changed("v", None, vip(number)))
+    for number in range(4):
+        world.agent._on_vip(Changed("v", None, vip(number, phase="releasing")))
+    assert world.prefixes() == [f"198.51.100.{number}/32" for number in (2, 3, 4)]
+    ((peer, why),) = world.agent.record.guarded(world.agent.announcer)
+    assert peer.name == "tor" and why.explain().startswith("2 withdrawals are held back: more than 2 within")
+    world.agent._on_vip(Changed("v", None, vip(2)))  # wanted again: it never was away
+    world.agent._on_configuration(Changed("x", None, CONFIGURATION))  # the limit is lifted
+    assert world.prefixes() == [f"198.51.100.{number}/32" for number in (2, 4)]
+    assert not list(world.agent.record.guarded(world.agent.announcer))

@@ -5,7 +5,8 @@ from collections.abc import AsyncIterator, Callable, Iterable
 
 import pytest
 
-from metalbgp.cluster.resources import SERVICE_BGP_STATUSES
+from metalbgp.cluster.resources import BGP_PEERS, SERVICE_BGP_STATUSES, Reference
+from metalbgp.model.reasons import MaximumReached, Reason, WithdrawalsHeld
 from metalbgp.model.report import NodeReport
 from metalbgp.speaker import status
 from metalbgp.speaker.status import INTENTS, Detail, Intent, Status
@@ -20,6 +21,7 @@ class Life:
     def __init__(self, client: FakeClient, pod: str) -> None:
         self.intents: dict[Intent, Detail] = {}
         self.events: list[str] = []
+        self.warnings: list[tuple[Reference, Reason]] = []
         self.client = client
         self.changed, self._urgent = asyncio.Event(), asyncio.Event()
         self._status = Status(
@@ -34,6 +36,7 @@ class Life:
             intents=lambda: self.intents,
             owners=list,
             mistakes=tuple,
+            warnings=lambda: self.warnings,
             uids=dict,
             now=lambda: "now",
         )
@@ -173,3 +176,23 @@ async def test_services_are_news_one_by_one_and_not_all_of_a_large_cluster_at_a_
     assert (await large.announce(many, "tor"), large.events) == ([], [])
     await large.announce([*many, "new"], "tor")
     assert large.events == ["new"]
+
+
+async def test_what_a_limit_keeps_from_the_wire_is_one_event_when_it_begins(
+    lives: Callable[[FakeClient, str], Life],
+) -> None:
+    life = lives(FakeClient(), "a")
+    peer = Reference(BGP_PEERS, "tor", SPACE, "u")
+    life.warnings = [(peer, WithdrawalsHeld(peer="tor", count=3, limit=2, window=60))]
+    await life.announce(())
+    life.warnings = [
+        (peer, WithdrawalsHeld(peer="tor", count=4, limit=2, window=60)),
+        (peer, MaximumReached(peer="tor", count=1, most=9)),
+    ]
+    await life.announce(())
+    assert life.events == ["tor", "tor"]
+    life.warnings = []
+    await life.announce(())
+    life.warnings = [(peer, MaximumReached(peer="tor", count=1, most=9))]
+    await life.announce(())
+    assert life.events == ["tor", "tor", "tor"]
