@@ -107,6 +107,7 @@ async def test_a_node_state_is_written_again_after_a_while_though_nothing_change
         intents=dict,
         owners=list,
         mistakes=tuple,
+        warnings=tuple,
         uids=dict,
         now=lambda: "now",
         clock=lambda: clock,
