@@ -13,6 +13,7 @@ import ssl
 import tempfile
 import urllib.error
 import urllib.request
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -34,15 +35,24 @@ class Api:
 
     def request(self, method: str, path: str, body: dict[str, Any] | None = None, timeout: float = 10) -> Any:
         """One request; HTTP errors raise urllib.error.HTTPError."""
+        with self._open(method, path, body, timeout) as answer:
+            text = answer.read()
+        return json.loads(text) if text[:1] in (b"{", b"[") else text.decode()
+
+    def watch(self, path: str, timeout: float = 30) -> Iterator[dict[str, Any]]:
+        """The events of a path that says watch=1, until the server ends it."""
+        with self._open("GET", path, None, timeout) as answer:
+            for line in answer:
+                yield json.loads(line)
+
+    def _open(self, method: str, path: str, body: dict[str, Any] | None, timeout: float) -> Any:
         request = urllib.request.Request(  # noqa: S310 - the address is our own kubeconfig's
             self._server + path,
             method=method,
             data=json.dumps(body).encode() if body is not None else None,
             headers={"Content-Type": "application/json", "Accept": "application/json"},
         )
-        with urllib.request.urlopen(request, timeout=timeout, context=self._tls) as answer:  # noqa: S310 - the same
-            text = answer.read()
-        return json.loads(text) if text[:1] in (b"{", b"[") else text.decode()
+        return urllib.request.urlopen(request, timeout=timeout, context=self._tls)  # noqa: S310 - the same
 
     def get(self, path: str) -> Any:
         """GET."""

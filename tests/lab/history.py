@@ -1,0 +1,88 @@
+"""What became of objects meanwhile: every version of each, as a watch of the API server told it.
+
+    with history(product, VIPS, SERVICES) as seen:
+        ...
+    seen.writes  # how often each object was written; seen.versions("default/web") in their order
+
+In:  a Product, paths of collections. Out: History. The API server must stay up for the whole of the block.
+Elsewhere: the router's side of "nothing happened" is Product.never_lost.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from tests.lab.product import Product
+
+
+class History:
+    def __init__(self) -> None:
+        self._seen: dict[str, list[dict[str, Any]]] = {}
+        self.deleted: list[str] = []
+
+    def take(self, event: dict[str, Any], first: bool = False) -> None:
+        """What stood there at first counts as no write."""
+        whole = event["object"]
+        meta = whole["metadata"]
+        key = "/".join((whole["kind"], *filter(None, (meta.get("namespace"), meta["name"]))))
+        if event["type"] == "DELETED":
+            self.deleted.append(key)
+            return
+        before = self._seen.setdefault(key, [])
+        if not first or not before:
+            before.append(whole if not first else {**whole, "first": True})
+
+    def versions(self, key: str) -> list[dict[str, Any]]:
+        """Of one object, Kind/namespace/name; the first is how it stood when the block began."""
+        return self._seen.get(key, [])
+
+    @property
+    def writes(self) -> dict[str, int]:
+        """Of each object that was written at all."""
+        counted = {key: sum("first" not in one for one in found) for key, found in self._seen.items()}
+        return {key: count for key, count in counted.items() if count}
+
+    def of_kind(self, kind: str) -> dict[str, int]:
+        return {key: count for key, count in self.writes.items() if key.startswith(f"{kind}/")}
+
+
+@contextmanager
+def history(product: Product, *paths: str) -> Iterator[History]:
+    """From the moment at which the block begins to the moment at which it ends."""
+    seen = History()
+    ends: list[threading.Event] = []
+    threads = []
+    for path in paths:
+        found = product.api.get(path)
+        kind = found["kind"].removesuffix("List")
+        for item in found["items"]:
+            seen.take({"type": "ADDED", "object": {"kind": kind, **item}}, first=True)
+        end, version = threading.Event(), found["metadata"]["resourceVersion"]
+        ends.append(end)
+        threads.append(
+            threading.Thread(target=_follow, args=(product, path, version, seen, end), daemon=True)
+        )
+        threads[-1].start()
+    try:
+        yield seen
+    finally:
+        for end in ends:
+            end.set()
+        for thread in threads:
+            thread.join(10)
+
+
+def _follow(product: Product, path: str, version: str, seen: History, end: threading.Event) -> None:
+    """A watch of a second at a time, from where the last one ended: nothing is missed, and it ends soon."""
+    while True:
+        last = end.is_set()
+        for event in product.api.watch(f"{path}?watch=1&timeoutSeconds=1&resourceVersion={version}"):
+            if event["type"] == "ERROR":
+                raise AssertionError(f"the watch of {path} lost its place: {event['object']}")
+            version = event["object"]["metadata"]["resourceVersion"]
+            seen.take(event)
+        if last:
+            return
