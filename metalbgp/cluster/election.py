@@ -2,6 +2,7 @@
 
     elector = Elector(client, namespace, "metalbgp-controller", identity)
     task = asyncio.create_task(elector.run())          # until cancelled; then the Lease is given back
+    view = elector.view(); view.run(elector.heard)     # optional: looks at once when another writes the Lease
     writer = client.behind(elector.fence)              # each write: NotLeading, or so many seconds at most
 
 In:  an (unguarded) Client, a name, and CLOCK_BOOTTIME, which goes on while a process or machine is paused.
@@ -20,14 +21,16 @@ import math
 import random
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any
 
 from metalbgp import logs
 from metalbgp.cluster.backoff import Random
-from metalbgp.cluster.client import MERGE_PATCH, Client, Sleep
+from metalbgp.cluster.client import MERGE_PATCH, Client
 from metalbgp.cluster.decode import Lease, LeaseSpec, lease
 from metalbgp.cluster.errors import AlreadyExists, ClusterError, Conflict, NotFound, NotLeading
+from metalbgp.cluster.reflector import Changed, Event, Reflector, Removed
 from metalbgp.cluster.resources import LEASES
 
 Now = Callable[[], datetime]
@@ -61,7 +64,6 @@ class Elector:
         on_change: Callable[[bool], None] = lambda leading: None,
         clock: Callable[[], float] = boottime,
         now: Now = utc_now,
-        sleep: Sleep = asyncio.sleep,
         rand: Random = random.random,
     ) -> None:
         if not duration > renew > retry > 0:
@@ -79,13 +81,13 @@ class Elector:
         self._on_change = on_change
         self._clock = clock
         self._now = now
-        self._sleep = sleep
         self._random = rand
         self._deadline = float("-inf")
         self._leading = False  # what on_change was told last
         self._seen: Lease | None = None
         self._last_version = ""
         self._seen_at = float("-inf")  # when the Lease was first seen in its present version
+        self._news = asyncio.Event()  # another wrote the Lease, or it is gone
 
     # ------------------------------------------------------------------ the right
 
@@ -106,9 +108,12 @@ class Elector:
         """Acquire and renew until cancelled, then give the Lease back: cancel the writers before."""
         try:
             while True:
+                self._news.clear()
                 await self.attempt()
                 self._tell()
-                await self._sleep(self._pause())
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(self._pause()):
+                        await self._news.wait()
         finally:
             await self._release()
             self._tell()
@@ -116,8 +121,25 @@ class Elector:
     def _pause(self) -> float:
         if self._leading:
             return self._retry
-        # Followers look at the Lease a little apart from each other, and at once when it is due.
-        return self._retry * (1.0 + 0.2 * self._random())
+        # Followers look at the Lease a little apart from each other, and when it is due.
+        apart = 0.2 * self._retry * self._random()
+        due = self._seen_at + self._duration - self._clock()
+        return (due + apart / 4) if 0 < due < self._retry else self._retry + apart
+
+    def view(self) -> Reflector[Lease]:
+        """Of the Lease alone, for `heard`. Without the right to watch, or any news, run() looks by itself."""
+        name = f"metadata.name={self._name}"
+        return Reflector(
+            self._client, LEASES, lease, namespace=self._namespace, field_selector=name, optional=True
+        )
+
+    def heard(self, event: Event[Lease]) -> None:
+        """Only ever a reason to look: what a watch tells may be older than what we wrote ourselves."""
+        match event:
+            case Changed(new=found) if found.spec.holder_identity != self.identity:
+                self._news.set()
+            case Removed():
+                self._news.set()
 
     async def attempt(self) -> None:
         """One try to renew or acquire, bounded in time: a renewal that hangs must leave room for the next."""

@@ -102,6 +102,7 @@ async def run(options: argparse.Namespace) -> None:
         work.append(asyncio.create_task(serving.run(), name="webhook"))
     election = []
     if options.webhook_mode != "onlywebhook":
+        work.append(asyncio.create_task(elector.view().run(elector.heard), name="lease"))
         election.append(asyncio.create_task(elector.run(), name="election"))
     logs.log("started", namespace=options.namespace, identity=elector.identity)
     await life.lived([*work, *election])

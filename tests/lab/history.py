@@ -11,17 +11,19 @@ Elsewhere: the router's side of "nothing happened" is Product.never_lost.
 from __future__ import annotations
 
 import threading
+import urllib.error
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from tests.lab.product import Product
+from tests.lab.product import TICK, Product
 
 
 class History:
     def __init__(self) -> None:
         self._seen: dict[str, list[dict[str, Any]]] = {}
         self.deleted: list[str] = []
+        self.trouble: BaseException | None = None  # of a watch; then nothing here proves anything
 
     def take(self, event: dict[str, Any], first: bool = False) -> None:
         """What stood there at first counts as no write."""
@@ -73,16 +75,28 @@ def history(product: Product, *paths: str) -> Iterator[History]:
             end.set()
         for thread in threads:
             thread.join(10)
+    assert seen.trouble is None, seen.trouble
+    assert not any(thread.is_alive() for thread in threads)
 
 
 def _follow(product: Product, path: str, version: str, seen: History, end: threading.Event) -> None:
     """A watch of a second at a time, from where the last one ended: nothing is missed, and it ends soon."""
-    while True:
-        last = end.is_set()
-        for event in product.api.watch(f"{path}?watch=1&timeoutSeconds=1&resourceVersion={version}"):
-            if event["type"] == "ERROR":
-                raise AssertionError(f"the watch of {path} lost its place: {event['object']}")
-            version = event["object"]["metadata"]["resourceVersion"]
-            seen.take(event)
-        if last:
-            return
+    try:
+        while True:
+            last = end.is_set()
+            try:
+                for event in product.api.watch(f"{path}?watch=1&timeoutSeconds=1&resourceVersion={version}"):
+                    if event["type"] == "ERROR":
+                        raise AssertionError(f"the watch of {path} lost its place: {event['object']}")
+                    version = event["object"]["metadata"]["resourceVersion"]
+                    seen.take(event)
+            except urllib.error.HTTPError as refusal:
+                if refusal.code != 429:  # a kind whose definition has just changed says that for a moment
+                    raise
+                last = False
+                end.wait(TICK)
+            if last:
+                return
+    except BaseException as trouble:
+        seen.trouble = trouble
+        raise

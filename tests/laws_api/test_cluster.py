@@ -3,6 +3,7 @@
 import asyncio
 import json
 import random
+import time
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -15,7 +16,8 @@ from metalbgp.cluster.election import Elector
 from metalbgp.cluster.errors import AlreadyExists, ClusterError, Conflict, Forbidden, NotFound, Unauthorized
 from metalbgp.cluster.events import EventRecorder
 from metalbgp.cluster.reflector import Changed, Event, Reflector, Removed
-from metalbgp.cluster.resources import CONFIG_MAPS, EVENTS, SERVICES, Reference
+from metalbgp.cluster.resources import CONFIG_MAPS, EVENTS, LEASES, SERVICES, Reference
+from metalbgp.model.names import LEASE
 from tests.apiserver import ApiServer
 from tests.unit.cluster.misbehaving import until
 
@@ -186,6 +188,33 @@ async def test_two_electors_on_a_real_server_never_both_lead(client: Client) -> 
     for task in tasks:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def test_a_standby_hears_of_a_lease_given_back_and_does_not_wait_for_its_next_look(
+    apiserver: ApiServer, client: Client
+) -> None:
+    apiserver.apply_manifest()
+    figures = {"duration": 60.0, "renew": 50.0, "retry": 40.0}
+    async with Client(apiserver.access("controller")) as ours:  # with its own rights: to watch this one Lease
+        both = [Elector(ours, "metallb-system", LEASE, name, **figures) for name in ("a", "b")]
+        tasks = [asyncio.create_task(elector.run()) for elector in both]
+        views = [elector.view() for elector in both]
+        watches = [asyncio.create_task(v.run(e.heard)) for v, e in zip(views, both, strict=True)]
+        try:
+            await until(lambda: any(elector.may_write() for elector in both), lambda: both[0].trouble)
+            first = both.index(next(elector for elector in both if elector.may_write()))
+            await until(lambda: all(view.synced for view in views), lambda: [view.trouble for view in views])
+            await until(lambda: both[1 - first].holder == both[first].identity, lambda: both[1 - first])
+            tasks[first].cancel()
+            await asyncio.gather(tasks[first], return_exceptions=True)
+            began = time.monotonic()
+            await until(both[1 - first].may_write, lambda: both[1 - first].trouble)
+            assert time.monotonic() - began < 5
+        finally:
+            for task in (*tasks, *watches):
+                task.cancel()
+            await asyncio.gather(*tasks, *watches, return_exceptions=True)
+            await client.delete(LEASES, LEASE, "metallb-system")
 
 
 async def test_events_are_what_kubectl_shows(apiserver: ApiServer, client: Client) -> None:

@@ -12,8 +12,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from metalbgp.cluster.decode import lease
 from metalbgp.cluster.election import Elector, micro_time
 from metalbgp.cluster.errors import AlreadyExists, Conflict, NotFound, NotLeading, Timeout, Unreachable
+from metalbgp.cluster.reflector import Changed, Removed
 
 DURATION, RENEW, RETRY = 15.0, 10.0, 2.0
 
@@ -268,17 +270,10 @@ async def test_a_leader_that_cannot_reach_the_server_stops_in_time() -> None:
 async def test_leaving_gives_the_lease_back_so_that_the_next_begins_at_once() -> None:
     _, leases, a, b = two()
     told: list[bool] = []
-    world, naps = World(), asyncio.Event()
-
-    async def sleep(_: float) -> None:
-        naps.set()
-        await asyncio.Event().wait()
-
-    leases.world = world
-    c = elector(world, leases, "c", sleep=sleep, on_change=told.append)
+    leases.world = world = World()
+    c = elector(world, leases, "c", on_change=told.append)
     task = asyncio.create_task(c.run())
-    await naps.wait()
-    assert c.may_write()
+    await leads(c)
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
     assert told == [True, False]
@@ -287,6 +282,52 @@ async def test_leaving_gives_the_lease_back_so_that_the_next_begins_at_once() ->
     await b.attempt()
     assert b.may_write()
     assert not a.may_write()
+
+
+async def test_a_lease_given_back_is_taken_as_soon_as_that_is_heard_and_not_at_the_next_look() -> None:
+    _, leases, a, b = two()
+    one, other = asyncio.create_task(a.run()), asyncio.create_task(b.run())
+    try:
+        await leads(a)
+        one.cancel()
+        await asyncio.gather(one, return_exceptions=True)
+        assert not b.may_write()  # nobody told it, and its next look is RETRY away
+        b.heard(Changed("metallb-system/x", None, lease(json.dumps(leases.object).encode())))
+        async with asyncio.timeout(RETRY / 2):
+            await leads(b)
+    finally:
+        other.cancel()
+        await asyncio.gather(other, return_exceptions=True)
+
+
+async def test_what_a_watch_tells_of_our_own_writes_or_late_costs_no_leadership() -> None:
+    _, leases, a, b = two()
+    await a.attempt()
+    before = lease(json.dumps(leases.object).encode())
+    await a._release()
+    await b.attempt()
+    b.heard(Changed("metallb-system/x", None, before))  # as it was before b took it
+    b.heard(Removed("metallb-system/x", before))
+    assert b.may_write()
+    await b.attempt()
+    assert b.may_write()
+
+
+async def test_a_follower_looks_when_the_lease_is_due_and_not_a_whole_pause_later() -> None:
+    world, _, a, b = two()
+    await a.attempt()
+    await b.attempt()
+    assert RETRY <= b._pause() <= RETRY * 1.2
+    world.passes(DURATION - 0.5)
+    assert 0.5 <= b._pause() <= 0.6
+    world.passes(0.7)
+    await b.attempt()
+    assert b.may_write()
+
+
+async def leads(one: Elector) -> None:
+    while not one.may_write():  # noqa: ASYNC110  # each turn lets its task run
+        await asyncio.sleep(0.001)
 
 
 def test_times_are_utc_with_microseconds() -> None:
