@@ -41,14 +41,16 @@ from metalbgp.cluster.resources import (
     SERVICE_CIDRS,
     SERVICES,
     SPEAKER_CONFIGURATIONS,
+    SPEAKER_ORDERS,
     VIRTUAL_IPS,
     Resource,
 )
-from metalbgp.config import compiled, nodestate, virtualip
+from metalbgp.config import compiled, nodestate, orders, virtualip
 from metalbgp.config.objects import READERS, AnyObject
 from metalbgp.config.surprises import Secret
 from metalbgp.model.configuration import Configuration
 from metalbgp.model.names import LEASE
+from metalbgp.model.orders import Order
 from metalbgp.model.report import NodeReport
 from metalbgp.model.services import EndpointSlice, Namespace, Node, Service
 from metalbgp.model.virtualips import VirtualIP
@@ -124,6 +126,10 @@ class Cluster:
     async def claims(self) -> tuple[VirtualIP, ...]:
         """Of every installation: the others' addresses are taken as well."""
         return await self._list(VIRTUAL_IPS, virtualip.decode)
+
+    async def orders(self) -> tuple[Order, ...]:
+        """In force or over; none where nobody brought the kind yet."""
+        return await self._may(SPEAKER_ORDERS, orders.decode, self.installation) or ()
 
     # ------------------------------------------------------------------ Kubernetes'; less is shown without
 

@@ -6,7 +6,7 @@ Out: a few lines. Exit code 1: it is in no pool, or nobody may have it.
 Elsewhere: one Service is explain.py; the rules are allocate/ (judge.py), the nodes' part is select/.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 
 from msgspec import Struct
@@ -17,19 +17,21 @@ from metalbgp.cli.ages import ago
 from metalbgp.cli.judge import Judge
 from metalbgp.cli.l2_rows import Known
 from metalbgp.cli.l2_short import asked_rows, who_answers
+from metalbgp.cli.obeying import obeyed_by
 from metalbgp.cli.options import Look
 from metalbgp.cli.pools import given_to
 from metalbgp.cli.reflexes import Reflexes
 from metalbgp.cli.render import Answer, listed
 from metalbgp.model.addresses import AddressError, address_of_claim, canonical, trimmed
 from metalbgp.model.configuration import Configuration, Pool
+from metalbgp.model.orders import NO_ORDERS, Orders
 from metalbgp.model.reasons import AddressNotInPool, NoAddress
 from metalbgp.model.services import Node
 from metalbgp.model.virtualips import HELD_PHASES, VirtualIP
 from metalbgp.plan.lines import pool_text
 from metalbgp.plan.scene import Scene
 from metalbgp.select.merge import standing_by
-from metalbgp.select.select import NodeView
+from metalbgp.select.select import NodeView, held_by
 
 LABEL = 12  # width of the words in front
 
@@ -49,6 +51,7 @@ class AddressExplanation(Struct, frozen=True):
     bgp_nodes: tuple[str, ...] | None = ()  # None, here and below: not allowed to read Nodes
     peers: tuple[str, ...] = ()  # that at least one of these nodes announces it to
     l2_nodes: tuple[str, ...] = ()  # who may answer, in order
+    held: tuple[str, ...] = ()  # by which orders, in words
     asking: str = ""  # node that asks its segment, in phase probing
 
 
@@ -91,11 +94,12 @@ async def answer(look: Look, address: str, *, wire: bool = True) -> Answer:
         nodes or (),
         networks=networks,
     )
-    found = explained(address, claims, configuration, decider, nodes)
+    orders = obeyed_by(reports)
+    found = explained(address, claims, configuration, decider, nodes, orders=orders)
     pool = configuration.pool_of(address)
     nobodys = found.refused is not None and not found.phase and not found.reservation
     vips = tuple(vip for vip in judge.mine(claims, configuration) if vip.address == address)
-    scene = Scene(configuration, {node.name: node for node in nodes or ()}, speakers.live)
+    scene = Scene(configuration, {node.name: node for node in nodes or ()}, speakers.live, orders=orders)
     rows = await asked_rows(cluster, speakers, Known(vips, reports, Reflexes(), scene), ask=wire)
     answers = who_answers(rows.get(address), found.l2_nodes, look.now())
     return Answer(
@@ -114,13 +118,21 @@ def explained(
     configuration: Configuration,
     decider: Judge,
     nodes: Sequence[Node] | None,
+    *,
+    orders: Mapping[str, Orders],
 ) -> AddressExplanation:
     pool, reservation = configuration.pool_of(address), configuration.reservation_of(address)
     vip = next((one for one in claims if one.address == address), None)
     mine = vip is not None and vip.installation == configuration.installation
     plans = (
-        {node.name: NodeView(configuration, node).select(vip) for node in nodes or ()} if vip and mine else {}
+        {
+            node.name: NodeView(configuration, node, orders.get(node.name, NO_ORDERS)).select(vip)
+            for node in nodes or ()
+        }
+        if vip and mine
+        else {}
     )
+    holds = {name: one.holds[address] for name, one in orders.items() if address in one.holds}
     return AddressExplanation(
         address=address,
         pool=pool.name if pool else "",
@@ -138,6 +150,7 @@ def explained(
         else tuple(sorted(name for name, plan in plans.items() if plan.routes)),
         peers=tuple(sorted({route.peer for plan in plans.values() for route, _ in plan.routes})),
         l2_nodes=standing_by(plans).get(address, ()),
+        held=tuple(dict.fromkeys(held_by(one).explain() for _, one in sorted(holds.items()))),
         asking=next((name for name, plan in sorted(plans.items()) if plan.probes), ""),
     )
 
@@ -161,6 +174,8 @@ def lines(found: AddressExplanation, pool: Pool | None, now: datetime, answers: 
         yield _labelled("refused", found.refused.explain())
         if found.refused.remedy():
             yield _labelled("remedy", found.refused.remedy())
+    for words in found.held:
+        yield _labelled("order", f"{words} (metalbgp unhold {found.address})")
     if found.phase == "bound" and found.bgp_nodes is not None:
         yield _labelled("BGP", _announced(found.bgp_nodes, found.peers) if found.bgp_nodes else "no node")
         yield _labelled("L2", answers if found.l2_nodes else "no node")

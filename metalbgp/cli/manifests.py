@@ -14,7 +14,7 @@ import msgspec
 
 from metalbgp.cli.findings import Finding, at
 from metalbgp.cluster import decode
-from metalbgp.config import objects, schema
+from metalbgp.config import objects, orders, schema
 from metalbgp.config.documents import Document
 from metalbgp.config.mistakes import near
 from metalbgp.config.objects import AnyObject
@@ -71,6 +71,8 @@ class Manifests:
                 texts = {str(key): str(value) for key, value in pairs}
                 self.namespaces[one.name] = Namespace(name=one.name, labels=texts)
                 self.others += 1
+            case ("metalbgp.io", orders.KIND) if one.version == "v1alpha1":
+                self._order(one)
             case (group, kind) if kind in objects.READERS and self._is_meant(one, group, kind):
                 self._configuration(one)
             case (group, kind) if group in OURS and kind not in (*WRITTEN_BY_US, *WRITTEN_BY_US_TOO):
@@ -124,6 +126,21 @@ class Manifests:
         if (before := self.configuration.get(key)) is not None:
             self._twice(one, before[1])
         self.configuration[key] = found, one
+
+    def _order(self, one: Document) -> None:
+        """It is no part of the configuration: speakers watch it themselves."""
+        rules = self._schemas.get(one.kind, {}).get(one.version)
+        found = list(schema.faults(one.body, rules)) if rules is not None else []
+        for fault in found:
+            self._add(one, fault.field, fault.why, fault.fix)
+        if not found:
+            try:
+                spec = msgspec.convert(one.body.get("spec"), orders.OrderSpec)
+            except msgspec.ValidationError as error:
+                self._add(one, "spec", str(error))
+                return
+            for fault in orders.faults(spec):
+                self._add(one, fault.field, fault.why, fault.fix)
 
     def _service(self, one: Document) -> None:
         service = read_service(one.body)

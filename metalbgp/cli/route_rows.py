@@ -12,11 +12,13 @@ from msgspec import Struct
 from metalbgp.cli import judge
 from metalbgp.cli.access import Cluster, Speakers, together
 from metalbgp.cli.ages import ago
+from metalbgp.cli.obeying import obeyed_by
 from metalbgp.cli.options import Wish
 from metalbgp.cli.wire import Entry, Heard, Wire, ask_all
 from metalbgp.model import extended
 from metalbgp.model.addresses import Range, family, parse
 from metalbgp.model.configuration import Configuration
+from metalbgp.model.orders import NO_ORDERS, Orders
 from metalbgp.model.report import NodeReport
 from metalbgp.model.routes import Attributes, NodePlan, Provenance, Route
 from metalbgp.model.services import Node
@@ -63,6 +65,7 @@ class Scene(Struct, frozen=True):
     reports: tuple[NodeReport, ...]
     speakers: Speakers
     wire: Wire
+    orders: Mapping[str, Orders] = {}  # by node
 
     @property
     def heard(self) -> Mapping[str, Heard]:
@@ -100,6 +103,7 @@ async def read(cluster: Cluster, *, wire: bool, wish: Wish) -> Scene:
         reports=reports,
         speakers=speakers,
         wire=heard,
+        orders=obeyed_by(reports),
     )
     peers = {peer.name: peer.key for peer in configuration.peers}
     wish.check(scene.nodes, peers, peers.values())
@@ -134,7 +138,7 @@ def _plan(scene: Scene, name: str) -> NodePlan | None:
     node = scene.nodes.get(name)
     if node is None:
         return None
-    view = NodeView(scene.configuration, node)
+    view = NodeView(scene.configuration, node, scene.orders.get(name, NO_ORDERS))
     return merge(view.select(vip) for vip in scene.claims)
 
 

@@ -17,10 +17,12 @@ from metalbgp.cli.access import missing_right, together
 from metalbgp.cli.ages import age
 from metalbgp.cli.errors import CliError
 from metalbgp.cli.judge import Judge
+from metalbgp.cli.obeying import obeyed_by
 from metalbgp.cli.options import Look, Setup, common, run
 from metalbgp.cli.render import Answer, Table, listed
 from metalbgp.inventory.endpoints import fold
 from metalbgp.model.allocation import Allocation, Refusal
+from metalbgp.model.orders import NO_ORDERS
 from metalbgp.model.reasons import NoAddress
 from metalbgp.model.report import NodeReport
 from metalbgp.model.services import Endpoints, EndpointSlice, Node, Service
@@ -90,7 +92,12 @@ async def answer(look: Look) -> Answer:
     wish.check({node.name for node in known}, peers, peers.values())
     endpoints = _by_service(slices)
     ask = Judge(configuration, claims, namespaces, judge.lb_class(controller), nodes or (), networks=networks)
-    views = [NodeView(configuration, node) for node in known if wish.node(node.name)]
+    orders = obeyed_by(reports)
+    views = [
+        NodeView(configuration, node, orders.get(node.name, NO_ORDERS))
+        for node in known
+        if wish.node(node.name)
+    ]
     who = answering(reports)
     found = tuple(
         row_of(service, ask, endpoints(service.key), views, wish.peers, answering=who)

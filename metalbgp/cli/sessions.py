@@ -42,6 +42,7 @@ COLUMNS = (
 WIDE = ("PORT", "MY AS", "HOLD", "FLAPS", "CAPABILITIES")
 SILENT = "silent"
 UP = "Established"
+SHUT = "Shut"  # by an order: somebody wants it so
 UP_PATH = "Up"  # as BFD calls it
 
 
@@ -56,7 +57,7 @@ class Row(Struct, frozen=True):
     @property
     def wrong(self) -> bool:
         one = self.session
-        return one is None or one.state != UP or bool(self.stale) or one.bfd not in ("", UP_PATH)
+        return one is None or one.state not in (UP, SHUT) or bool(self.stale) or one.bfd not in ("", UP_PATH)
 
     @property
     def behind(self) -> int:

@@ -21,12 +21,13 @@ from metalbgp.cli.l2_rows import BAD
 from metalbgp.cli.options import Look, Setup, Wish, common, run
 from metalbgp.cli.pods import Pod, Workload
 from metalbgp.cli.render import Answer, many
-from metalbgp.cli.sessions import UP, Row, rows, trouble
+from metalbgp.cli.sessions import SHUT, UP, Row, rows, trouble
 from metalbgp.cli.status_lines import Counts, PoolUse, Problem, Status, Waiting, screen
 from metalbgp.cluster.decode import Lease
 from metalbgp.model.allocation import Refusal
 from metalbgp.model.configuration import Configuration, Pool
-from metalbgp.model.report import NodeReport
+from metalbgp.model.orders import DRAIN
+from metalbgp.model.report import NodeReport, OrderReport
 from metalbgp.model.services import Namespace, Node, Service
 from metalbgp.model.virtualips import VirtualIP
 
@@ -137,7 +138,7 @@ def judged(found: Found, wish: Wish, now: datetime, view: float) -> Status:
         *_of_limits(reports),
         *_of_layer2(reports),
     ]
-    real = [row for row in sessions if row.session is not None]
+    real = [row for row in sessions if row.session is not None and row.session.state != SHUT]
     return Status(
         controller=controller,
         leader=leader,
@@ -156,6 +157,9 @@ def judged(found: Found, wish: Wish, now: datetime, view: float) -> Status:
         routes_confirmed=sum(report.routes_confirmed for report in reports),
         waiting=tuple(Waiting(node, peer, count) for (node, peer), count in sorted(waiting.items())),
         problems=tuple(problems),
+        orders=tuple(
+            dict.fromkeys(order_words(one, report.node) for report in reports for one in report.orders)
+        ),
         view_seconds=view,
     )
 
@@ -279,6 +283,15 @@ def _of_layer2(reports: Sequence[NodeReport]) -> Iterator[Problem]:
         if report.layer2 in BAD and report.candidate_for:
             why = f": {report.layer2_why}" if report.layer2_why else ""
             yield Problem("announced", f"{report.node}: {report.layer2} in L2{why}", "metalbgp l2 --problems")
+
+
+def order_words(one: OrderReport, node: str) -> str:
+    """hold 10.0.0.1 by eve until …: fibre work."""
+    only = node if one.local else "" if one.action == DRAIN else one.node
+    where = f" on {only}" if only else ""
+    by = f" by {one.author}" if one.author else ""
+    until = f" until {one.expires}" if one.expires else ""
+    return f"{one.action.lower()} {one.target}{where}{by}{until}{f': {one.reason}' if one.reason else ''}"
 
 
 def use_of(pool: Pool, claims: Sequence[VirtualIP]) -> PoolUse:

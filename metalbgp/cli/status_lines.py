@@ -1,8 +1,8 @@
 """A Status as the lines of its screen.
 
 In:  a Status.
-Out: one line for each of controller, speakers, sessions, pools, services, routes; a problem on its line,
-     and the last line says how many there are and which verbs say more.
+Out: one line for each of controller, speakers, sessions, pools, services, routes, orders; a problem on its
+     line, and the last line says how many there are and which verbs say more.
 Elsewhere: finding out is status.py.
 """
 
@@ -57,6 +57,7 @@ class Status(Struct, frozen=True):
     routes_confirmed: int
     waiting: tuple[Waiting, ...]
     problems: tuple[Problem, ...]
+    orders: tuple[str, ...]  # in force, in words
     view_seconds: float  # how old the answer is
 
 
@@ -69,6 +70,7 @@ def screen(status: Status, now: datetime, *, only_problems: bool = False) -> lis
         ("pools", " · ".join(pool_words(one) for one in status.pools) or "none: apply an IPAddressPool"),
         ("services", counted(status.services, "have an address")),
         ("announced", _announced(status)),
+        ("orders", _orders(status)),
     ]
     said: list[str] = []
     for label, text in found:
@@ -131,6 +133,12 @@ def _announced(status: Status) -> str:
     if len(status.waiting) > SHOWN:
         parts.append("more: metalbgp routes --problems")
     return ", ".join(parts)
+
+
+def _orders(status: Status) -> str:
+    """The line is there while somebody has said no to something."""
+    said = [*status.orders[:SHOWN], *(["more: metalbgp orders"] if len(status.orders) > SHOWN else [])]
+    return " · ".join(said)
 
 
 def _sum(status: Status) -> list[str]:

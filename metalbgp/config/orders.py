@@ -15,7 +15,8 @@ from typing import Any, Final
 import msgspec
 from msgspec import Raw, Struct
 
-from metalbgp.model.addresses import canonical, claim_name, trimmed
+from metalbgp.config.schema import Fault
+from metalbgp.model.addresses import AddressError, canonical, claim_name, trimmed
 from metalbgp.model.orders import ACTIONS, DRAIN, HOLD, SHUT, Order, moment
 
 API_VERSION: Final = "metalbgp.io/v1alpha1"
@@ -52,7 +53,8 @@ def decode(data: bytes | Raw) -> Order:
     raw = _decode(data)
     spec = raw.spec
     for fault in faults(spec):
-        raise ValueError(f"SpeakerOrder {raw.metadata.name}: {fault}")
+        fix = f": {fault.fix}" if fault.fix else ""
+        raise ValueError(f"SpeakerOrder {raw.metadata.name}: {fault.field}: {fault.why}{fix}")
     return Order(
         name=raw.metadata.name,
         action=spec.action,
@@ -66,29 +68,29 @@ def decode(data: bytes | Raw) -> Order:
     )
 
 
-def faults(spec: OrderSpec) -> list[str]:
+def faults(spec: OrderSpec) -> list[Fault]:
     """What the schema refuses as well. An action of a later version is nothing to complain about."""
-    said: list[str] = []
+    said: list[Fault] = []
     if spec.expires:
         try:
             moment(spec.expires)
         except ValueError:
-            said.append(f'spec.expires: "{spec.expires}" is no time: write 2026-01-01T12:00:00Z')
+            said.append(Fault("spec.expires", f'"{spec.expires}" is no time', "write 2026-01-01T12:00:00Z"))
     if spec.action not in ACTIONS:
         return said
     need = NEEDS[spec.action]
     if not getattr(spec, need):
-        said.append(f"spec.{need}: is missing: a {spec.action} needs it")
+        said.append(Fault(f"spec.{need}", f"is missing: a {spec.action} needs it"))
     said += [
-        f"spec.{field}: a {spec.action} has none: take it out"
+        Fault(f"spec.{field}", f"a {spec.action} has none", "take it out")
         for field in ("node", "address", "peer")
         if field != need and field not in MAY[spec.action] and getattr(spec, field)
     ]
     if spec.address:
         try:
             canonical(trimmed(spec.address))
-        except ValueError as error:
-            said.append(f"spec.address: {error}: write one IP address")
+        except AddressError as error:
+            said.append(Fault("spec.address", str(error), "write one IP address"))
     return said
 
 

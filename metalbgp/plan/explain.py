@@ -11,8 +11,10 @@ from msgspec import Struct
 
 from metalbgp.model.allocation import Allocation, Refusal
 from metalbgp.model.configuration import Pool
+from metalbgp.model.orders import NO_ORDERS
 from metalbgp.model.reasons import (
     ConflictingAdvertisements,
+    HeldByOrder,
     NoAddress,
     NoMatchingAdvertisement,
     NoPeers,
@@ -118,7 +120,7 @@ def explain(
     granted = result if isinstance(result, Allocation) else None
     # Without a node the reasons that hold everywhere are still worth saying.
     nodes = [node for _, node in sorted(scene.nodes.items())] or [Node(name="any node")]
-    views = [NodeView(scene.configuration, node) for node in nodes]
+    views = [NodeView(scene.configuration, node, scene.orders.get(node.name, NO_ORDERS)) for node in nodes]
     return Explanation(
         service=service.key,
         addresses=addresses,
@@ -180,7 +182,7 @@ def _bgp(service: str, vip: VirtualIP, views: Sequence[NodeView], scene: Scene) 
         for node, peer, prefix, names, reason in _on_node(service, vip, view, scene):
             if reason is None:
                 yes.setdefault(prefix, {})[node, peer] = names
-            elif isinstance(reason, EVERYWHERE):
+            elif _everywhere(reason):
                 yield Announcement(address=vip.address, reason=reason)
                 return
             else:
@@ -228,11 +230,16 @@ def _l2(service: Service, vip: VirtualIP, views: Sequence[NodeView], scene: Scen
         for one in view.select(vip).refused:
             if one.service != service.key or one.protocol != LAYER2:
                 continue
-            if isinstance(one.reason, EVERYWHERE):
+            if _everywhere(one.reason):
                 return Ownership(vip.address, holder.l2, reason=one.reason)
-            if view.node.name not in vip.candidates:
+            if view.node.name not in vip.candidates or isinstance(one.reason, HeldByOrder):
                 lines.append(Line(view.node.name, "", _l2_reason(one.reason, view.node, scene)))
     return Ownership(vip.address, holder.l2, candidates=vip.candidates, lines=tuple(lines))
+
+
+def _everywhere(reason: NotAnnounced) -> bool:
+    """What one node says, all would; of a hold it depends."""
+    return isinstance(reason, EVERYWHERE) or (isinstance(reason, HeldByOrder) and not reason.node)
 
 
 def _l2_reason(reason: NotAnnounced, node: Node, scene: Scene) -> NotAnnounced:

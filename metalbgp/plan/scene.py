@@ -5,6 +5,7 @@ from collections.abc import Collection, Mapping
 from msgspec import Struct
 
 from metalbgp.model.configuration import Configuration
+from metalbgp.model.orders import Orders
 from metalbgp.model.services import Node
 
 
@@ -13,3 +14,4 @@ class Scene(Struct, frozen=True):
     nodes: Mapping[str, Node] = {}
     live: Collection[str] = frozenset()  # names of nodes with a live speaker
     firsts: Mapping[str, str] = {}  # first address of a Service → node, where they are spread (spread.py)
+    orders: Mapping[str, Orders] = {}  # by node, those that it obeys now

@@ -110,7 +110,7 @@ class NodeView:
             return self._all_refused(vip, Releasing())
         held = self.orders.holds.get(vip.address)
         if held is not None and vip.phase != "probing":  # who only asks the segment announces nothing
-            return self._all_refused(vip, held_by(held))
+            return self._held(vip, held_by(held))
         if vip.configuration > self.configuration.sequence:
             older = OlderConfiguration(held=self.configuration.sequence, wanted=vip.configuration)
             return self._all_refused(vip, older, undecided=True)
@@ -148,6 +148,20 @@ class NodeView:
             if names
         )
         return NodePlan(refused=refused, undecided=(vip.address,) if undecided else ())
+
+    def _held(self, vip: VirtualIP, reason: HeldByOrder) -> NodePlan:
+        """What would not be announced anyway has its own reason."""
+        pool = self.configuration.pool_of(vip.address)
+        never = tuple(
+            Refused(vip.address, service, protocol, NoMatchingAdvertisement(kind=kind, pool=pool.name))
+            for service, holder in sorted(vip.holders.items())
+            for protocol, kind, names in (
+                (BGP, "BGPAdvertisement", holder.bgp),
+                (LAYER2, "L2Advertisement", holder.l2),
+            )
+            if pool is not None and not names
+        )
+        return NodePlan(refused=(*self._all_refused(vip, reason).refused, *never))
 
     def _why_not_here(self, service: str, holder: Holder) -> NotAnnounced | None:
         """Endpoints first (it may be nobody's fault), then the node's own gates (docs/serving.md)."""

@@ -30,6 +30,7 @@ from metalbgp.cluster.trouble import tell_trouble
 from metalbgp.config import compiled, orders, virtualip
 from metalbgp.model.configuration import Peer
 from metalbgp.model.names import INSTALLATION, SPEAKER_SECRET
+from metalbgp.model.orders import Order
 from metalbgp.model.report import ProbeReport
 from metalbgp.model.virtualips import WATCHED_PHASES, VirtualIP
 from metalbgp.reflex.client import May, ReflexClient
@@ -39,7 +40,7 @@ from metalbgp.speaker.guard import Guard, Want, limits
 from metalbgp.speaker.link import ParentLink
 from metalbgp.speaker.metrics import SpeakerMetrics
 from metalbgp.speaker.order_book import OrderBook
-from metalbgp.speaker.record import PROBLEM_AGE, Record
+from metalbgp.speaker.record import PROBLEM_AGE, Record, probe_reports
 from metalbgp.speaker.secret import secret
 from metalbgp.speaker.snapshot import LIMIT, Snapshots
 
@@ -124,7 +125,7 @@ class Agent:
                 self._on_secret,
             ),
         ]
-        self.book = OrderBook(lambda known: self._tell(self.announcer.set_orders(known, time.time())))
+        self.book = OrderBook(self._on_orders)
         # Not one of the views that speaking waits for: while an upgrade brings the kind or the right to read
         # it, everything else goes on.
         self.orders = Reflector(
@@ -192,6 +193,12 @@ class Agent:
                 logs.warn("secret-deleted", keeps="the last passwords and the last heartbeat key")
             case _:
                 tell_trouble(event, self.metrics.update_errors)
+
+    def _on_orders(self, known: tuple[Order, ...]) -> None:
+        before = self.announcer.orders
+        self._tell(self.announcer.set_orders(known, time.time()))
+        if self.announcer.orders != before:
+            self.urgent.set()  # somebody looks whether he is obeyed
 
     def _on_order(self, event: Any) -> None:
         if not self.book.event(event):
@@ -298,17 +305,7 @@ class Agent:
 
     def _on_reflex(self, state: dict[str, Any]) -> None:
         """A Service waits for what a probe found: it is written without the usual pause."""
-        found = tuple(
-            ProbeReport(
-                address=one["address"],
-                uid=one["token"],
-                done=one["done"],
-                interface=one["interface"],
-                mac=one["mac"],
-                failed=one["failed"],
-            )
-            for one in state.get("probes", ())
-        )
+        found = probe_reports(state)
         if found != self.probes:
             for one in found:
                 if one.done and one not in self.probes:

@@ -17,7 +17,7 @@ from metalbgp.bgp.values import Neighbor
 from metalbgp.model.configuration import Peer
 from metalbgp.model.orders import Order
 from metalbgp.model.reasons import MaximumReached, Reason, ShutByOrder, WithdrawalsHeld
-from metalbgp.model.report import DutyReport, NodeReport, OrderReport, RouteReport, SessionReport
+from metalbgp.model.report import DutyReport, NodeReport, OrderReport, ProbeReport, RouteReport, SessionReport
 from metalbgp.model.routes import Attributes
 from metalbgp.speaker.announcer import Announcer, RouteKey
 from metalbgp.speaker.guard import Guard
@@ -302,6 +302,21 @@ def refused_report(refused: RefusedPeer) -> SessionReport:
         last_error=refused.why.explain(),
         reason=refused.why.name,
         remedy=refused.why.remedy(),
+    )
+
+
+def probe_reports(reflex: Mapping[str, Any]) -> tuple[ProbeReport, ...]:
+    """What was found on the segment, by the reflex's own words."""
+    return tuple(
+        ProbeReport(
+            address=one["address"],
+            uid=one["token"],
+            done=one["done"],
+            interface=one["interface"],
+            mac=one["mac"],
+            failed=one["failed"],
+        )
+        for one in reflex.get("probes", ())
     )
 
 

@@ -20,6 +20,7 @@ from metalbgp.config import compiled, nodestate, virtualip
 from metalbgp.model.configuration import BGPAdvertisement, Configuration, L2Advertisement, Peer, Pool
 from metalbgp.model.report import NodeReport, RouteReport, SessionReport
 from metalbgp.model.virtualips import Holder, VirtualIP
+from tests.fakeapi import merged
 from tests.unit.cli.world_l2 import NODES, NOW, reflex
 from tests.values import block
 
@@ -254,6 +255,7 @@ class World:
         self.wire: dict[str, Any] = {}  # what a probe from a node hears
         self.commands: list[tuple[str, ...]] = []
         self.unreachable = False
+        self.user = "eve"
         self.written: list[tuple[str, str]] = []
         self.asked: list[str] = []
         self.closed = False
@@ -285,6 +287,8 @@ class World:
         if plural in self.absent:
             raise refusal(404, b'{"message": "the server could not find the requested resource"}', path)
         found = self.find(plural, namespace, name, dict(query))
+        if method == "POST":
+            return self.create(path, plural, namespace, body)
         if method == "GET" and not name:
             return json.dumps({"items": found}).encode()
         if not found:
@@ -307,8 +311,20 @@ class World:
 
         return [one for one in self.objects.get(plural, []) if fits(one)]
 
+    def create(self, path: str, plural: str, namespace: str, body: Any) -> bytes:
+        self.written.append(("POST", path))
+        if plural == "selfsubjectreviews":
+            return json.dumps({"status": {"userInfo": {"username": self.user}}}).encode()
+        meta = {"namespace": namespace, "creationTimestamp": before(seconds=0), **body["metadata"]}
+        if self.find(plural, namespace, meta["name"], {}):
+            raise refusal(409, b'{"message": "already exists"}', path)
+        self.objects.setdefault(plural, []).append({**body, "metadata": meta})
+        return b"{}"
+
     def write(self, method: str, path: str, plural: str, found: list[dict[str, Any]], body: Any) -> None:
         self.written.append((method, path))
+        if method == "PATCH":
+            found[0].update(merged(found[0], body))
         if method == "DELETE":
             self.objects[plural] = [one for one in self.objects[plural] if one not in found]
 

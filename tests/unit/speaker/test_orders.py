@@ -15,7 +15,7 @@ from metalbgp.cluster.resources import SPEAKER_ORDERS
 from metalbgp.config import orders
 from metalbgp.model.configuration import Configuration, Peer
 from metalbgp.model.orders import HOLD, Order, in_force, obeyed
-from metalbgp.model.reasons import HeldByOrder, ShutByOrder
+from metalbgp.model.reasons import HeldByOrder, NoMatchingAdvertisement, ShutByOrder
 from metalbgp.model.routes import Attributes
 from metalbgp.speaker import loop as module
 from metalbgp.speaker.announcer import Announcer
@@ -55,7 +55,8 @@ def test_a_held_address_is_withdrawn_alone_and_comes_back() -> None:
     one = announcer()
     told = one.set_orders([hold(1, reason="fibre work", author="eve")], NOON)
     assert told.wants == ((*ONE, None),) and told.neighbors is None
-    (refused,) = one.plans["198.51.100.1"].refused
+    refused, layer2 = one.plans["198.51.100.1"].refused
+    assert layer2.reason == NoMatchingAdvertisement(kind="L2Advertisement", pool="p")
     assert refused.reason == HeldByOrder(
         order="hold-198.51.100.1", why="fibre work", author="eve", address="198.51.100.1"
     )

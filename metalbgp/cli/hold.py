@@ -1,0 +1,31 @@
+"""`metalbgp hold ADDRESS|SERVICE`: no speaker announces it, neither by BGP nor in L2.
+
+In:  an address of a pool, or a Service that has one. Out: a SpeakerOrder for each address.
+Elsewhere: taking it back is unhold.py; what is common ordering.py.
+"""
+
+from typing import Any
+
+import click
+
+from metalbgp.cli.options import Look, Setup, run
+from metalbgp.cli.ordering import What, addresses_of, give, giving, node_of, why_of
+from metalbgp.cli.render import Answer
+from metalbgp.model.orders import HOLD
+
+
+@click.command("hold", short_help="Announce an address, or a Service's, nowhere.")
+@click.argument("target", metavar="ADDRESS|SERVICE")
+@click.option("--node", default="", metavar="NODE", help="Only this node does not announce it.")
+@giving
+@click.pass_obj
+def command(setup: Setup, /, target: str, node: str, **given: Any) -> None:
+    """Announce an address, or those of a Service ([NAMESPACE/]NAME), nowhere, until `metalbgp unhold`."""
+    why = why_of(given)
+
+    async def answer(look: Look) -> Answer:
+        addresses = await addresses_of(look.cluster, target)
+        where = await node_of(look.cluster, node) if node else ""
+        return await give(look, What(HOLD, addresses, where), why)
+
+    run(setup, given, answer)

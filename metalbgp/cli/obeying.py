@@ -1,0 +1,31 @@
+"""The orders that each node obeys, in its own words.
+
+In:  NodeReports: orders of a node's own socket are among them, and one that it has not heard is not.
+Out: Orders by node, for select(). Elsewhere: the list of orders is orders.py.
+"""
+
+from collections.abc import Iterable, Mapping
+
+from metalbgp.model.orders import DRAIN, HOLD, SHUT, Order, Orders, obeyed
+from metalbgp.model.report import NodeReport, OrderReport
+
+
+def obeyed_by(reports: Iterable[NodeReport]) -> Mapping[str, Orders]:
+    reports = tuple(reports)
+    drains = [order_of(one) for report in reports for one in report.orders if one.action == DRAIN]
+    return {report.node: obeyed([*map(order_of, report.orders), *drains], report.node) for report in reports}
+
+
+def order_of(one: OrderReport) -> Order:
+    return Order(
+        name=one.name,
+        action=one.action,
+        node=one.node,
+        address=one.target if one.action == HOLD else "",
+        peer=one.target if one.action == SHUT else "",
+        reason=one.reason,
+        author=one.author,
+        expires=one.expires,
+        created=one.created,
+        local=one.local,
+    )
