@@ -22,10 +22,18 @@ from lab.images import PRODUCT
 from lab.settings import CLIENT, REPOSITORY
 from lab.versions import UnknownVersion, Version, find
 from tests.lab.history import History, history
-from tests.lab.product import MANIFEST, SERVICES, SYSTEM, VIPS, WALKTHROUGH, Product, until
+from tests.lab.product import (
+    MANIFEST,
+    SERVICES,
+    SPEAKER_CONFIGURATIONS,
+    SYSTEM,
+    VIPS,
+    WALKTHROUGH,
+    Product,
+    until,
+)
 
 RELEASE: Final = "v0.1.0", "4becbe6c3b5eb19d772665e7fc45baef9dd5ce3f"
-CONFIGURATIONS: Final = f"/apis/metalbgp.io/v1alpha1/namespaces/{SYSTEM}/speakerconfigurations"
 ROLLS: Final = 3  # there, back, and there again
 ALONE: Final = ("n1", "n2", "n3")  # a Service of each node's own: one announcer, so nobody else covers for it
 
@@ -41,7 +49,7 @@ def test_a_release_is_rolled_to_the_present_and_back_and_no_request_fails(produc
         product.bgp(enableGracefulRestart=True)
         web, alone = services(product)
         with (
-            history(product, VIPS, SERVICES, CONFIGURATIONS) as seen,
+            history(product, VIPS, SERVICES, SPEAKER_CONFIGURATIONS) as seen,
             product.never_lost(web, *alone.values()),
             visiting(product.lab.settings.namespace(CLIENT.name), web) as visits,
         ):
