@@ -98,11 +98,14 @@ class Edge:
 
     def run(self) -> None:
         """Read what came, judge and send what is due."""
-        late = clock() - self._planned
-        for descriptor, _ in self._epoll.poll(0):
-            for receiver in self._receivers.values():
-                if receiver.socket.fileno() == descriptor:
-                    self._read(receiver)
+        asked = clock()
+        late = asked - self._planned
+        ready = {descriptor for descriptor, _ in self._epoll.poll(0)}
+        for receiver in self._receivers.values():
+            if receiver.socket.fileno() in ready:
+                self._read(receiver)
+            else:
+                receiver.nothing(asked)
         now = clock()
         if self._problems and now >= self._again:
             self._listen(now)
@@ -122,12 +125,14 @@ class Edge:
     # What is told
 
     def told(self) -> dict[str, Any]:
-        """By key, the rows that changed since this was called."""
+        """By key, the rows that changed since this was called. A failure is told once: whoever acts on it
+        must not do so again because a word of the row changed."""
         changed: dict[str, Any] = {}
         for key, live in self._lives.items():
             row = self._row(live)
             if row != live.told:
-                live.told = changed[key] = row
+                changed[key], live.told = row, row | {"failed": False}
+                live.failed = False
         return changed
 
     def rows(self) -> dict[str, Any]:
@@ -177,10 +182,12 @@ class Edge:
             self._forget(live)
 
     def _changed(self, live: Live) -> None:
-        session, diagnostic = live.session, live.session.diagnostic
+        session = live.session
         live.since = time.time()
+        live.failed |= session.failed
         say = logs.warn if session.failed else logs.log
-        say("bfd", peer=live.wanted.key, state=session.state.word, why=wire.DIAGNOSTICS.get(diagnostic, ""))
+        why = wire.DIAGNOSTICS.get(session.diagnostic, "") if session.diagnostic else ""
+        say("bfd", peer=live.wanted.key, state=session.state.word, why=why)
 
     def _plan(self) -> None:
         due = [live.due for live in (*self._lives.values(), *self._leaving)]

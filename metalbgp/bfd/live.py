@@ -25,6 +25,7 @@ class Live:
         self.ttl = 0  # which that one had
         self.due = 0.0
         self.since = time.time()  # in its state
+        self.failed = False  # and nobody was told yet
         self.told: dict[str, Any] = {}
 
     @property

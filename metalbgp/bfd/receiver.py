@@ -20,6 +20,10 @@ class Receiver:
         self.heard = now  # everything that the kernel got before was read
         self._empty = now  # when nothing was queued
 
+    def nothing(self, now: float) -> None:
+        """Nothing was queued then."""
+        self.heard = self._empty = now
+
     def read(self) -> Iterator[tuple[Datagram, float]]:
         """Datagrams, each with the moment at which the kernel got it. A wall clock that was set meanwhile
         makes none older than the emptiness of the queue before it."""
@@ -28,7 +32,7 @@ class Receiver:
             try:
                 datagram = sockets.received(self.socket)
             except BlockingIOError:
-                self.heard = self._empty = asked
+                self.nothing(asked)
                 return
             except OSError:
                 return

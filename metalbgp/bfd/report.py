@@ -42,7 +42,7 @@ def row(live: Live, deaf: OSError | None, floor: Floor) -> dict[str, Any]:
         "multiplier": remote.multiplier if remote else 0,
         "flaps": session.flaps,
         "local": live.address,
-        "failed": session.failed,
+        "failed": live.failed,
         "why": "; ".join(reasons(live, deaf, floor)),
     }
 

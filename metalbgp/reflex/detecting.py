@@ -38,8 +38,9 @@ class Detecting:
         self._refused = message.refused
         self.edge.change(message.wanted, frozenset(message.refused))
         self.edge.run()
+        rows = self.rows()
         self.edge.told()
-        return {"bfd": self.rows()}
+        return {"bfd": rows}
 
     def closed(self, descriptor: int) -> None:
         """Sessions stay: the parent may only be restarting."""
