@@ -362,6 +362,18 @@ class NoLocalEndpoint(Reason, frozen=True):
         return f"externalTrafficPolicy is Local and no endpoint serves on {self.node}"
 
 
+class NoServingPod(Reason, frozen=True):
+    """The speaker watches the Pods of its node; the controller's count follows later, or is away."""
+
+    node: str
+
+    def explain(self) -> str:
+        return f"externalTrafficPolicy is Local, and the speaker on {self.node} saw the last Pod there end"
+
+    def remedy(self) -> str:
+        return f"kubectl get pods -A --field-selector spec.nodeName={self.node}"
+
+
 class EndpointsTerminate(Reason, frozen=True):
     node: str
 
@@ -1048,6 +1060,7 @@ NotAnnounced = (
     NoMatchingAdvertisement
     | NoServingEndpoint
     | NoLocalEndpoint
+    | NoServingPod
     | EndpointsTerminate
     | NodeNotSelected
     | NodeExcluded

@@ -87,6 +87,13 @@ class OrderReport(Struct, frozen=True):
     local: bool = False  # of the node's own socket: no object has it
 
 
+class UnservedReport(Struct, frozen=True):
+    """A Local Service whose last Pod on the node its speaker saw end, before the controller says so."""
+
+    address: str
+    service: str
+
+
 class NodeReport(Struct, frozen=True):
     """status of a NodeState: what one speaker does, at most 64 KiB, written on change (contracts.md)."""
 
@@ -111,4 +118,5 @@ class NodeReport(Struct, frozen=True):
     duties_total: int = 0
     probes: tuple[ProbeReport, ...] = ()  # while the VirtualIP is in phase probing; at most 100
     orders: tuple[OrderReport, ...] = ()  # at most 50
+    unserved: tuple[UnservedReport, ...] = ()  # at most 50
     problems: tuple[str, ...] = ()

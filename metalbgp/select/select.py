@@ -1,13 +1,14 @@
 """What one node shall do for one VirtualIP: routes, L2 duties, and every "no" with its reason.
 
-In:  a VirtualIP, the Configuration, the node itself, the orders that it obeys.
+In:  a VirtualIP, the Configuration, the node itself, the orders that it obeys,
+     what its own Pods can serve no more.
 Out: NodePlan. Its `undecided` addresses keep what they have: the two watches have not met yet.
 Elsewhere: several VirtualIPs together are table.py; matching Services to advertisements is plan/plan.py.
 
 A speaker may say no for its own node, never yes: nothing here adds what the VirtualIP does not ask for.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Final, TypeVar
 
 from msgspec.structs import replace
@@ -30,6 +31,7 @@ from metalbgp.model.reasons import (
     NoMatchingAdvertisement,
     NoPeers,
     NoServingEndpoint,
+    NoServingPod,
     NotAnnounced,
     NotInPool,
     OlderConfiguration,
@@ -82,10 +84,17 @@ def shut_by(one: Order) -> ShutByOrder:
 class NodeView:
     """A Configuration as one node sees it. Made once per configuration, asked once per VirtualIP.
 
-    `orders` may be exchanged: nothing is derived from them."""
+    `orders` and `ended` may be exchanged: nothing is derived from them. `ended`: (address, Service) of those
+    whose last Pod here was seen to end (speaker/own_pods.py)."""
 
-    def __init__(self, configuration: Configuration, node: Node, orders: Orders = NO_ORDERS) -> None:
-        self.configuration, self.node, self.orders = configuration, node, orders
+    def __init__(
+        self,
+        configuration: Configuration,
+        node: Node,
+        orders: Orders = NO_ORDERS,
+        ended: Collection[tuple[str, str]] = (),
+    ) -> None:
+        self.configuration, self.node, self.orders, self.ended = configuration, node, orders, ended
         self._gate = node_gate(node, configuration.ignore_exclude_label)
         self._bgp = {advertisement.name: advertisement for advertisement in configuration.bgp_advertisements}
         self._l2 = {advertisement.name: advertisement for advertisement in configuration.l2_advertisements}
@@ -163,20 +172,23 @@ class NodeView:
         )
         return NodePlan(refused=(*self._all_refused(vip, reason).refused, *never))
 
-    def _why_not_here(self, service: str, holder: Holder) -> NotAnnounced | None:
+    def _why_not_here(self, address: str, service: str, holder: Holder) -> NotAnnounced | None:
         """Endpoints first (it may be nobody's fault), then the node's own gates (docs/serving.md)."""
         if not holder.serving:
             return NoServingEndpoint(service=service)
         if holder.policy == "Local" and not self._served_here(holder):
             return NoLocalEndpoint(node=self.node.name)
+        if (address, service) in self.ended:
+            return NoServingPod(node=self.node.name)
         return self._gate
 
-    def _why_no_route(self, service: str, holder: Holder) -> NotAnnounced | None:
+    def _why_no_route(self, address: str, service: str, holder: Holder) -> NotAnnounced | None:
         """The last endpoint here terminates and another node can serve: routers are told in time. (In L2 the
         order of candidates says the same.)"""
-        if holder.terminating.get(self.node.name, 0) > 0 and not holder.last_resort:
+        terminates = holder.terminating.get(self.node.name, 0) > 0 and (address, service) not in self.ended
+        if terminates and not holder.last_resort:
             return EndpointsTerminate(node=self.node.name)
-        return self._why_not_here(service, holder)
+        return self._why_not_here(address, service, holder)
 
     def _served_here(self, holder: Holder) -> int:
         """Under Local: the endpoints here that the node's data path sends to."""
@@ -189,7 +201,7 @@ class NodeView:
     ) -> tuple[tuple[Route, Provenance], ...]:
         found: dict[tuple[str, str], list[Contribution]] = {}
         for service, holder in sorted(vip.holders.items()):
-            reason = self._why_no_route(service, holder)
+            reason = self._why_no_route(vip.address, service, holder)
             if not holder.bgp:
                 reason = NoMatchingAdvertisement(kind="BGPAdvertisement", pool=pool.name)
             elif reason is None and not self._peers:
@@ -305,7 +317,7 @@ class NodeView:
         wanted = False
         interfaces: set[str] | None = set()
         for service, holder in sorted(vip.holders.items()):
-            reason = self._why_not_l2(service, holder, pool, vip.candidates)
+            reason = self._why_not_l2(vip, service, holder, pool)
             covering = [self._l2[name] for name in holder.l2 if name in self._l2_here]
             if reason is None and not covering:
                 names = " and ".join(holder.l2)
@@ -334,14 +346,12 @@ class NodeView:
         named = None if interfaces is None else tuple(sorted(interfaces))
         return (Probe(vip.address, vip.uid, named),) if covering else ()
 
-    def _why_not_l2(
-        self, service: str, holder: Holder, pool: Pool, candidates: tuple[str, ...]
-    ) -> NotAnnounced | None:
+    def _why_not_l2(self, vip: VirtualIP, service: str, holder: Holder, pool: Pool) -> NotAnnounced | None:
         if not holder.l2:
             return NoMatchingAdvertisement(kind="L2Advertisement", pool=pool.name)
-        reason = self._why_not_here(service, holder)
-        if reason is None and self.node.name not in candidates:
-            return NoCandidate(candidates=candidates, node=self.node.name)
+        reason = self._why_not_here(vip.address, service, holder)
+        if reason is None and self.node.name not in vip.candidates:
+            return NoCandidate(candidates=vip.candidates, node=self.node.name)
         return reason
 
 

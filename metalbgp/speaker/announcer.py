@@ -1,9 +1,10 @@
-"""What this node wants, kept from its views: VirtualIPs, SpeakerConfiguration, own Node, orders. Pure.
+"""What this node wants, of its views: VirtualIPs, SpeakerConfiguration, own Node and Pods, orders. Pure.
 
-In:  set_vip, set_configuration, set_node, set_passwords, set_orders: each as it is now; `clock`, which the
-     caller has.
+In:  set_vip, set_configuration, set_node, set_passwords, set_orders, set_pod: each as it is now; `clock`,
+     which the caller has.
 Out: Changes: only the sessions, routes and duties that differ from before; against_journal() after a restart.
-Elsewhere: one VirtualIP on one node is select/, and when it counts patience.py; the wire is bgp/; sending is
+Elsewhere: one VirtualIP on one node is select/, when it counts patience.py, what own Pods say against it
+     own_pods.py; the wire is bgp/; sending is
      loop.py.
 
 Routes are keyed by the peer's address here: a renamed BGPPeer is the same session and keeps its routes.
@@ -14,6 +15,7 @@ from collections.abc import Callable, Iterable, Mapping
 from msgspec import Struct, structs
 
 from metalbgp.bgp.values import Neighbor
+from metalbgp.cluster.decode import Pod
 from metalbgp.model.addresses import family
 from metalbgp.model.configuration import Configuration, Peer
 from metalbgp.model.orders import NO_ORDERS, Order, Orders, in_force, obeyed
@@ -25,6 +27,7 @@ from metalbgp.model.virtualips import VirtualIP
 from metalbgp.select.select import NodeView
 from metalbgp.select.table import Delta, Table, covers
 from metalbgp.speaker.neighbors import RefusedPeer, neighbors
+from metalbgp.speaker.own_pods import OwnPods
 from metalbgp.speaker.patience import Patience
 
 RouteKey = tuple[str, str]  # peer address, prefix
@@ -54,6 +57,7 @@ class Announcer:
         self.peers: tuple[Peer, ...] = ()  # that run here
         self.table = Table()
         self.plans: dict[str, NodePlan] = {}
+        self.pods = OwnPods()
         self._view: NodeView | None = None
         self._address_of: dict[str, str] = {}  # peer name → address
         self._name_of: dict[str, str] = {}
@@ -102,9 +106,22 @@ class Announcer:
         found = (*self.orders.holds.values(), *self.orders.shuts.values(), *((drain,) if drain else ()))
         return tuple(sorted(found, key=lambda one: one.name))
 
+    def set_pod(self, key: str, pod: Pod | None) -> Changes:
+        """One of this node's; None: it is gone."""
+        touched = self.pods.set_pod(key, pod, self._clock())
+        return self._changes([self._update(address) for address in touched])
+
+    @property
+    def deadline(self) -> float | None:
+        """When to call due()."""
+        return min(
+            (one for one in (self.patience.deadline, self.pods.deadline) if one is not None), default=None
+        )
+
     def due(self) -> Changes:
-        """What patience.deadline was set for."""
-        return self._changes([self._update(address) for address in self.patience.due(self._clock())])
+        now = self._clock()
+        touched = {*self.patience.due(now), *self.pods.due(now)}
+        return self._changes([self._update(address) for address in sorted(touched)])
 
     # ------------------------------------------------------------------ what stands now
 
@@ -144,7 +161,7 @@ class Announcer:
             return Changes()
         gone = {key for key, _ in self.wanted().items()}
         self.orders = obeyed(self._in_force, self.node.name)
-        self._view = NodeView(self.configuration, self.node, self.orders)
+        self._view = NodeView(self.configuration, self.node, self.orders, self.pods.ended)
         sessions = self._sessions()
         # Peers of other nodes (racks often number their routers alike) and of VRFs may have the same address.
         twins = {one.peer.name for one in self.refused_peers if isinstance(one.why, PeerAddressTaken)}
@@ -184,7 +201,9 @@ class Announcer:
         if vip is None or self._view is None:
             self.plans.pop(address, None)
             self.patience.forget(address)
+            self.pods.gone(address)
             return self.table.update(address, None)
+        self.pods.see(vip, self._view.node.name, self._clock())
         plan = self.plans[address] = self.patience.judge(vip, self._view, self._clock())
         return self.table.update(address, plan)
 

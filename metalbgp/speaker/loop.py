@@ -1,7 +1,7 @@
 """The agent's loop: watch what this node shall announce, tell parent and reflex, hear what became of it.
 
-In:  VirtualIPs (bound, probing, releasing), the SpeakerConfiguration, the own Node, one Secret, orders.
-     Nothing else.
+In:  VirtualIPs (bound, probing, releasing), the SpeakerConfiguration, the own Node and its Pods, one Secret,
+     orders (views.py). Nothing else.
 Out: differences to the parent (routes) and the reflex (L2 duties); statuses, metrics, health.
 Elsewhere: what is wanted is announcer.py; what became of it is record.py; objects are status.py.
 
@@ -22,17 +22,13 @@ import msgspec
 from msgspec import Struct, structs
 
 from metalbgp import logs
-from metalbgp.cluster import decode
 from metalbgp.cluster.client import Client
 from metalbgp.cluster.reflector import Changed, Reflector, Removed
-from metalbgp.cluster.resources import NODES, SECRETS, SPEAKER_CONFIGURATIONS, SPEAKER_ORDERS, VIRTUAL_IPS
 from metalbgp.cluster.trouble import tell_trouble
-from metalbgp.config import compiled, orders, virtualip
 from metalbgp.model.configuration import Peer
-from metalbgp.model.names import INSTALLATION, SPEAKER_SECRET
 from metalbgp.model.orders import Order
 from metalbgp.model.report import ProbeReport
-from metalbgp.model.virtualips import WATCHED_PHASES, VirtualIP
+from metalbgp.model.virtualips import VirtualIP
 from metalbgp.reflex.client import May, ReflexClient
 from metalbgp.speaker.announcer import Announcer, Changes
 from metalbgp.speaker.fencing import Fencing
@@ -41,8 +37,8 @@ from metalbgp.speaker.link import ParentLink
 from metalbgp.speaker.metrics import SpeakerMetrics
 from metalbgp.speaker.order_book import OrderBook
 from metalbgp.speaker.record import PROBLEM_AGE, Record, probe_reports
-from metalbgp.speaker.secret import secret
 from metalbgp.speaker.snapshot import LIMIT, Snapshots
+from metalbgp.speaker.views import Views
 
 DOUBT = 5.0  # seconds to keep announcing an address whose claim vanished without having been released
 COMPANY = 1.0  # seconds that the orders may come later than all other views
@@ -90,47 +86,16 @@ class Agent:
         self._later: asyncio.TimerHandle | None = None  # when some address begins or ends to be announced
         self._limited: tuple[Peer, ...] | None = None  # whose limits the guard has
         self._asked: dict[tuple[str, str], float] = {}  # route → when its change was asked for
-        mine = f"{INSTALLATION}={options.installation}"
-        self.vips: Reflector[VirtualIP] = Reflector(
-            client,
-            VIRTUAL_IPS,
-            virtualip.decode,
-            label_selector=f"{mine},metalbgp.io/phase in ({','.join(WATCHED_PHASES)})",
-            spread=2.0,
+        views = Views(client, options.node, options.namespace, options.installation)
+        self.vips = views.vips
+        self._views: tuple[tuple[Reflector[Any], Callable[[Any], None]], ...] = (
+            (views.vips, self._on_vip),
+            (views.configuration, self._on_configuration),
+            (views.node, self._on_node),
+            (views.secret, self._on_secret),
         )
-        self._views: list[tuple[Reflector[Any], Callable[[Any], None]]] = [
-            (self.vips, self._on_vip),
-            (
-                Reflector(
-                    client,
-                    SPEAKER_CONFIGURATIONS,
-                    compiled.decode,
-                    namespace=options.namespace,
-                    field_selector=f"metadata.name={options.installation}",
-                ),
-                self._on_configuration,
-            ),
-            (
-                Reflector(client, NODES, decode.node, field_selector=f"metadata.name={options.node}"),
-                self._on_node,
-            ),
-            (
-                Reflector(
-                    client,
-                    SECRETS,
-                    secret,
-                    namespace=options.namespace,
-                    field_selector=f"metadata.name={SPEAKER_SECRET}",
-                ),
-                self._on_secret,
-            ),
-        ]
+        self.orders, self.pods = views.orders, views.pods  # which speaking does not wait for
         self.book = OrderBook(self._on_orders)
-        # Not one of the views that speaking waits for: while an upgrade brings the kind or the right to read
-        # it, everything else goes on.
-        self.orders = Reflector(
-            client, SPEAKER_ORDERS, orders.decode, namespace=options.namespace, optional=True
-        )
 
     # ------------------------------------------------------------------ views
 
@@ -204,6 +169,22 @@ class Agent:
         if not self.book.event(event):
             tell_trouble(event, self.metrics.update_errors)
 
+    def _on_pod(self, event: Any) -> None:
+        match event:
+            case Changed(key=key, new=pod):
+                self._tell_pods(self.announcer.set_pod(key, pod))
+            case Removed(key=key):
+                self._tell_pods(self.announcer.set_pod(key, None))
+            case _:
+                tell_trouble(event, self.metrics.update_errors)
+
+    def _tell_pods(self, changes: Changes) -> None:
+        """Most Pods of a node are behind no Service of ours: nothing follows, and nothing is written."""
+        if changes != Changes():
+            self._tell(changes)
+        else:
+            self._arm()
+
     # ------------------------------------------------------------------ telling
 
     def _tell(self, changes: Changes) -> None:
@@ -239,7 +220,7 @@ class Agent:
     def _arm(self) -> None:
         if self._later is not None:
             self._later.cancel()
-        deadline = self.announcer.patience.deadline
+        deadline = self.announcer.deadline
         loop = asyncio.get_running_loop()  # its time is the announcer's clock
         self._later = (
             None if deadline is None else loop.call_at(deadline, lambda: self._tell(self.announcer.due()))
@@ -319,10 +300,12 @@ class Agent:
     async def run(self) -> None:
         self.reflex.start()
         self.snapshots.look()
+        self.announcer.pods.remember(self.snapshots.ended())
         async with asyncio.TaskGroup() as group:
             for reflector, handle in self._views:
                 group.create_task(reflector.run(handle))
             group.create_task(self.orders.run(self._on_order))
+            group.create_task(self.pods.run(self._on_pod))
             group.create_task(self.link.run())
             group.create_task(self._begin())
             group.create_task(self._keep_duties())
@@ -345,6 +328,7 @@ class Agent:
         await synced
         self.from_snapshot = False
         self.snapshots.forget()
+        self.announcer.pods.remember(())
         known = {vip.address for vip in self.vips.values.values()}
         for address in self.announcer.vips.keys() - known - self._doubtful.keys():
             self._vanished(self.announcer.vips[address])  # the snapshot knew it, the API server does not
@@ -352,6 +336,7 @@ class Agent:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(COMPANY):
                 await self.orders.wait_synced()  # what is held must not be announced for a moment
+                await self.pods.wait_synced()  # and what was remembered of them may be over
         self._speak()
 
     def _speak(self) -> None:

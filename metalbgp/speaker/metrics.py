@@ -40,6 +40,7 @@ class Snapshot(Struct, frozen=True):
     l2_members: Mapping[str, str] = {}  # the other candidates, and what they are
     orders: Mapping[str, int] = {}  # in force here, by action
     view_age: float = 0.0  # seconds since the last sign of life of the API server
+    unserved: int = 0  # Services whose last Pod here ended, by address
     from_snapshot: bool = False
     snapshot_refused: str = ""  # reason
     snapshot_unwritten: bool = False
@@ -63,6 +64,11 @@ class _Speaker(Collector):
         yield orders
         yield GaugeMetricFamily(
             "metalbgp_realtime", "1 if the reflex has a realtime class", value=float(now.realtime)
+        )
+        yield GaugeMetricFamily(
+            "metalbgp_unserved_services",
+            "Local Services whose last Pod here was seen to end, while the controller has not said so",
+            value=now.unserved,
         )
         yield from self._view(now)
 

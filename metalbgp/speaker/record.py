@@ -17,7 +17,15 @@ from metalbgp.bgp.values import Neighbor
 from metalbgp.model.configuration import Peer
 from metalbgp.model.orders import Order
 from metalbgp.model.reasons import MaximumReached, Reason, ShutByOrder, WithdrawalsHeld
-from metalbgp.model.report import DutyReport, NodeReport, OrderReport, ProbeReport, RouteReport, SessionReport
+from metalbgp.model.report import (
+    DutyReport,
+    NodeReport,
+    OrderReport,
+    ProbeReport,
+    RouteReport,
+    SessionReport,
+    UnservedReport,
+)
 from metalbgp.model.routes import Attributes
 from metalbgp.speaker.announcer import Announcer, RouteKey
 from metalbgp.speaker.guard import Guard
@@ -195,6 +203,7 @@ class Record:
             ),
             duties_total=len(owned),
             orders=tuple(order_report(one) for one in announcer.orders_here[:SHOWN]),
+            unserved=tuple(UnservedReport(*one) for one in sorted(announcer.pods.ended)[:SHOWN]),
             problems=(*guarded, *self.problems(moment), *l2_problems(l2))[:PROBLEMS],
             **about,
         )
@@ -266,6 +275,7 @@ class Record:
             l2_owned=len(l2.owned),
             l2_members={one["node"]: one["state"] for one in (l2.state or {}).get("members", ())},
             view_age=view_age,
+            unserved=len(announcer.pods.ended),
             orders=Counter(one.action for one in announcer.orders_here),
         )
 

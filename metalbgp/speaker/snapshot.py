@@ -39,6 +39,7 @@ from metalbgp.model.reasons import (
 )
 from metalbgp.model.services import Node
 from metalbgp.speaker.announcer import Announcer
+from metalbgp.speaker.own_pods import Memory
 
 FORMAT: Final = 2  # 1: v0.1.0, which did not say so
 LIMIT: Final = 72 * 3600.0  # seconds that a snapshot counts: a long weekend
@@ -72,6 +73,7 @@ class _File(_Label):
     heartbeat_key: bytes = b""
     configuration: Raw = Raw(b"{}")
     vips: list[Raw] = []
+    ended: list[Memory] = []
     orders: list[Order] = []  # of the API server; those of the node's own socket are on its disk already
 
 
@@ -165,6 +167,7 @@ class Snapshots:
             node=announcer.node,
             passwords=dict(announcer.passwords),
             heartbeat_key=announcer.heartbeat_key,
+            ended=announcer.pods.memory(),
             orders=[one for one in announcer.known_orders if not one.local],
         )
         return lambda: make(
@@ -250,6 +253,9 @@ class Snapshots:
     def orders(self) -> list[Order]:
         """Those that the last run knew; none where there is nothing to believe."""
         return self._found.orders if self._found is not None else []
+
+    def ended(self) -> list[Memory]:
+        return self._found.ended if self._found is not None else []
 
     def restore(self, announcer: Announcer, *, vips: bool = True) -> bool:
         """Give the announcer what the last run knew, where it knows nothing newer. False: there is nothing

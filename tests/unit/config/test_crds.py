@@ -188,11 +188,13 @@ def test_the_init_container_may_touch_exactly_our_crds() -> None:
     assert not any({"delete", "*"} & set(one["verbs"]) for one in rules)
 
 
-def test_speakers_read_one_secret_and_no_service_or_endpoint() -> None:
+def test_speakers_read_one_secret_and_of_pods_only_what_they_watch() -> None:
     roles = [one for one in of_kind("ClusterRole") + of_kind("Role") if "speaker" in one["metadata"]["name"]]
     rules = [rule for one in roles for rule in one["rules"]]
     resources = {resource for rule in rules for resource in rule["resources"]}
-    assert not resources & {"services", "endpointslices", "endpoints", "pods", "namespaces"}
+    assert not resources & {"services", "endpointslices", "endpoints", "namespaces"}
+    (pods,) = [rule for rule in rules if "pods" in rule["resources"]]
+    assert set(pods["verbs"]) == {"list", "watch"}  # of their own node, by a field selector
     (secrets,) = [rule for rule in rules if rule["resources"] == ["secrets"]]
     assert secrets["resourceNames"] == ["metalbgp-speaker"]
 
