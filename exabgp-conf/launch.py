@@ -1,4 +1,4 @@
-"""Starts ExaBGP 5.0.15 with ten mends, each small and for a fault that was measured. No other version.
+"""Starts ExaBGP 5.0.15 with eleven mends, each small and for a fault that was measured. No other version.
 
 In:  argv as for `exabgp` (`launch.py FILE`, `launch.py validate FILE`); environment variables exabgp.*.
 Out: ExaBGP itself, in this process.
@@ -7,6 +7,8 @@ Out: ExaBGP itself, in this process.
 import re
 import sys
 import time
+from contextlib import suppress
+from itertools import islice
 from types import ModuleType
 from typing import Any
 
@@ -274,6 +276,39 @@ def a_session_ends_with_a_cease() -> None:
     Peer._main = main
 
 
+def a_peer_is_told_why_it_is_taken_out() -> None:
+    """A command of our own, `neighbor A farewell TEXT-IN-HEX`: if the next reload takes the peer out of the
+    file, it gets a Cease / Administrative Shutdown with that text (RFC 9003). It has no answer.
+
+    ExaBGP closes the connection of a removed peer without a word: the router's operator sees a lost
+    connection, and where graceful restart was negotiated waits for somebody who does not come back.
+    """
+    from exabgp.bgp.message import Notify
+    from exabgp.reactor.api.command.command import Command
+    from exabgp.reactor.network.error import NetworkError
+    from exabgp.reactor.peer import Peer
+
+    original = Peer.remove
+    texts: dict[str, bytes] = {}  # router → text
+
+    @Command.register("farewell", True)  # type: ignore[untyped-decorator]
+    def farewell(_: Any, reactor: Any, service: str, line: str, use_json: bool) -> bool:
+        words = line.split()
+        texts[words[1]] = bytes.fromhex("".join(words[3:]))
+        return True
+
+    def remove(self: Any) -> None:
+        text = texts.pop(str(self.neighbor["peer-address"]), None)
+        if text is not None and self.proto and self.fsm == self.fsm.ESTABLISHED:
+            notification = Notify(6, 2, bytes([len(text)]) + text)
+            with suppress(NetworkError):
+                # At most so many tries: a router that reads nothing is not told.
+                list(islice(self.proto.new_notification(notification), 100))
+        original(self)
+
+    Peer.remove = remove
+
+
 def mend() -> None:
     timers_do_not_jump()
     last_command_wins()
@@ -285,6 +320,7 @@ def mend() -> None:
     timers_are_the_peers_own()
     what_a_router_sends_is_not_read()
     a_session_ends_with_a_cease()
+    a_peer_is_told_why_it_is_taken_out()
 
 
 def main() -> Any:

@@ -50,6 +50,7 @@ class Book:
         self._draining = False
         self._closing = False
         self._leaving: set[str] = set()
+        self.farewells: dict[str, str] = {}  # what peers are told that an order shuts, by key
         self._asked: dict[str, Neighbor] = {}  # as the agent wants them, by key
         self._found: dict[str, Found] = {}  # what they lacked
         self.lacking: dict[str, Lacking] = {}  # those that lack it still

@@ -296,7 +296,9 @@ class Machine(Hearing):
                 self._effects.append(Install(self._reload.text, self._reload.generation))
             case "reload":
                 self._adopt(self._reload.moving, now)
-                self._write([wire.RELOAD], [Pending("reload", now)])
+                gone = self._reload.running.keys() & self.farewells.keys() - self._reload.moving.keys()
+                said = [wire.farewell(self._reload.running[key], self.farewells[key]) for key in sorted(gone)]
+                self._write([*said, wire.RELOAD], [Pending("reload", now)])
             case "show":
                 self._write([wire.SHOW_CONFIGURATION], [Pending("show", now)])
             case "restart":

@@ -154,6 +154,13 @@ def cease(neighbor: Neighbor, subcode: int) -> str:
     return f"neighbor {neighbor.address} cease {subcode}"
 
 
+def farewell(neighbor: Neighbor, text: str) -> str:
+    """Another one: what the next reload says to a peer that it takes out. RFC 9003 allows 255 bytes, RFC 8203
+    128, and routers of that time close over a longer one. In hex, for commands are routed by substrings."""
+    short = text.encode()[:128].decode(errors="ignore").encode()
+    return f"neighbor {neighbor.address} farewell {short.hex()}"
+
+
 RELOAD: Final = "reload"
 SHOW_CONFIGURATION: Final = "show neighbor configuration"
 SHOW_STATE: Final = "show neighbor json"

@@ -19,7 +19,7 @@ from metalbgp.cluster.decode import Pod
 from metalbgp.model.addresses import family
 from metalbgp.model.configuration import Configuration, Peer
 from metalbgp.model.orders import NO_ORDERS, Order, Orders, in_force, obeyed
-from metalbgp.model.reasons import PeerAddressTaken
+from metalbgp.model.reasons import PeerAddressTaken, ShutByOrder
 from metalbgp.model.routes import Attributes, Duty, NodePlan
 from metalbgp.model.selectors import any_matches
 from metalbgp.model.services import Node
@@ -98,6 +98,12 @@ class Announcer:
         holds = before.holds.keys() | after.holds.keys()
         touched = [one for one in holds if before.holds.get(one) != after.holds.get(one) and one in self.vips]
         return self._changes([self._update(address) for address in sorted(touched)])
+
+    @property
+    def farewells(self) -> dict[str, str]:
+        """What the routers of sessions that are shut are told, by session."""
+        shut = ((one.peer.key, one.why) for one in self.refused_peers)
+        return {key: why.why or "shut by an order" for key, why in shut if isinstance(why, ShutByOrder)}
 
     @property
     def orders_here(self) -> tuple[Order, ...]:

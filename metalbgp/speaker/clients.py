@@ -28,6 +28,7 @@ class Message(Struct, frozen=True):
     hello: str = ""
     ask: str = ""
     neighbors: list[msgspec.Raw] | None = None  # each decoded alone: one bad peer must not stop the others
+    farewells: dict[str, str] = {}  # with neighbors: peers that are shut, and what to tell them
     want: list[tuple[str, str, Attributes | None]] | None = None
     drain: bool = False
     synced: bool = False

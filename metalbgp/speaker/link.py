@@ -30,9 +30,12 @@ class ParentLink:
     def connected(self) -> bool:
         return self._writer is not None
 
-    def neighbors(self, neighbors: Iterable[Mapping[str, Any]]) -> None:
-        """The full list of sessions to run."""
-        self._send({"neighbors": list(neighbors)})
+    def neighbors(
+        self, neighbors: Iterable[Mapping[str, Any]], farewells: Mapping[str, str] | None = None
+    ) -> None:
+        """The full list of sessions to run. `farewells`: by session that is shut, what its router is told."""
+        said = {"farewells": dict(farewells)} if farewells else {}
+        self._send({"neighbors": list(neighbors), **said})
 
     def want(self, wants: Iterable[Want]) -> None:
         """Levels, not commands: the last one said for a (peer, prefix) is what the parent works towards."""

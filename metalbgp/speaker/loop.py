@@ -192,7 +192,8 @@ class Agent:
         if not self.speaking:
             return
         if changes.neighbors is not None:
-            self.link.neighbors([msgspec.to_builtins(one) for one in changes.neighbors])
+            made = [msgspec.to_builtins(one) for one in changes.neighbors]
+            self.link.neighbors(made, self.announcer.farewells)
         now = time.monotonic()
         if self._limited is not self.announcer.peers:
             self._limited = self.announcer.peers

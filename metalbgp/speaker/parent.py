@@ -187,6 +187,7 @@ class Parent:
             logs.log("drain")
             machine.drain()
         if message.neighbors is not None:
+            machine.farewells = message.farewells
             self._edge.neighbors(self._neighbors(message.neighbors))
         if message.want is not None:
             self._edge.do(machine.want(message.want, now))

@@ -59,7 +59,7 @@ class World:
         self.agent.link.run = asyncio.Event().wait  # type: ignore[assignment,method-assign]
         self.agent.link._writer = Mock()  # it is connected
         self.agent.link.want = self._want  # type: ignore[method-assign]  # the wire is parent.py's
-        self.agent.link.neighbors = lambda _: self.said.append("neighbors")  # type: ignore[method-assign]  # a listener
+        self.agent.link.neighbors = lambda *_: self.said.append("neighbors")  # type: ignore[method-assign]  # a listener
         self.agent.link.synced = lambda: self.said.append("synced")  # type: ignore[method-assign]  # a listener
 
     def _want(self, wants: Any) -> None:

@@ -1,0 +1,65 @@
+"""A session that somebody shuts: its routes go first, its router reads why, the others notice nothing."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from tests.wire.bgp_lab import Lab, laboratory, wait_for
+
+WHY = "new line card: is shutdown json for tor-b"  # words that ExaBGP would obey in a command
+
+
+@pytest.fixture
+def lab() -> Iterator[Lab]:
+    with laboratory() as made:
+        yield made
+
+
+@pytest.mark.parametrize("restart", [0, 60], ids=["plain", "graceful"])
+def test_a_shut_session_withdraws_and_says_why_and_comes_back_whole(lab: Lab, restart: int) -> None:
+    one, two = lab.router(1), lab.router(2)
+    for router in (one, two):
+        router.start()
+    lab.speaker.start()
+    agent = lab.speaker.agent()
+    stays, goes = one.neighbor(graceful_restart=restart), two.neighbor(graceful_restart=restart)
+    agent.neighbors(stays, goes)
+    agent.established(one.v4, two.v4)
+    wants: dict[tuple[str, str], dict[str, Any] | None] = {
+        (router.v4, f"198.51.100.{number}/32"): {} for router in (one, two) for number in range(20)
+    }
+    agent.want(wants)
+    agent.say({"synced": True})
+    agent.settled(wants)
+    lab.equal(wants)
+
+    agent.say({"neighbors": [stays], "farewells": {two.v4: WHY}})
+    agent.want({key: None for key in wants if key[0] == two.v4})
+    wait_for(lambda: two.table() == {}, "the routes of the shut session to go", limit=5)
+    agent.until(lambda: agent.sessions[two.v4]["state"] == "Removed", "its removal")
+    heard = two.session()
+    assert heard["lastNotificationReason"] == "Cease/Administrative Shutdown"
+    assert heard["lastShutdownDescription"] == WHY
+    assert heard["bgpState"] != "Established"
+    assert one.session()["connectionsDropped"] == 0
+    lab.equal({key: value for key, value in wants.items() if key[0] == one.v4})
+
+    agent.neighbors(stays, goes)
+    agent.want(wants)
+    agent.settled(wants)
+    lab.equal(wants)
+    assert one.session()["connectionsDropped"] == 0
+
+
+def test_a_peer_that_only_leaves_the_list_gets_no_word(lab: Lab) -> None:
+    """Another local AS, say, is the same router a moment later: a Cease would end its graceful restart."""
+    one = lab.router(1)
+    one.start()
+    lab.speaker.start()
+    agent = lab.speaker.agent()
+    agent.neighbors(one.neighbor(graceful_restart=60))
+    agent.established(one.v4)
+    agent.neighbors()
+    agent.until(lambda: agent.sessions[one.v4]["state"] == "Removed", "its removal")
+    assert "lastShutdownDescription" not in one.session()
