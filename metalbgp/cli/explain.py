@@ -22,7 +22,7 @@ from metalbgp.cli.errors import CliError, Usage, no_such
 from metalbgp.cli.judge import Judge
 from metalbgp.cli.l2_rows import Known
 from metalbgp.cli.l2_short import asked_rows, who_answers
-from metalbgp.cli.obeying import obeyed_by
+from metalbgp.cli.obeying import ended_by, obeyed_by
 from metalbgp.cli.options import Look, Setup, common, run
 from metalbgp.cli.reflexes import Reflexes
 from metalbgp.cli.render import Answer
@@ -98,7 +98,7 @@ async def _answer(look: Look, text: str, *, wire: bool) -> Answer:
         known = {pod.node: Node(name=pod.node) for pod in speakers.pods if pod.node}
     live = speakers.live if speakers.known else frozenset(known)
     wish.check(known, {peer.name for peer in configuration.peers}, {p.key for p in configuration.peers})
-    scene = Scene(configuration, known, live, orders=obeyed_by(reports))
+    scene = Scene(configuration, known, live, orders=obeyed_by(reports), ended=ended_by(reports))
     found = explain(service, decider.claims(service.key), decider.result(service), fold(slices or ()), scene)
     now = look.now()
     rows = await asked_rows(

@@ -6,7 +6,7 @@ Out: a few lines. Exit code 1: it is in no pool, or nobody may have it.
 Elsewhere: one Service is explain.py; the rules are allocate/ (judge.py), the nodes' part is select/.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from datetime import datetime
 
 from msgspec import Struct
@@ -17,7 +17,7 @@ from metalbgp.cli.ages import ago
 from metalbgp.cli.judge import Judge
 from metalbgp.cli.l2_rows import Known
 from metalbgp.cli.l2_short import asked_rows, who_answers
-from metalbgp.cli.obeying import obeyed_by
+from metalbgp.cli.obeying import ended_by, obeyed_by
 from metalbgp.cli.options import Look
 from metalbgp.cli.pools import given_to
 from metalbgp.cli.reflexes import Reflexes
@@ -95,7 +95,7 @@ async def answer(look: Look, address: str, *, wire: bool = True) -> Answer:
         networks=networks,
     )
     orders = obeyed_by(reports)
-    found = explained(address, claims, configuration, decider, nodes, orders=orders)
+    found = explained(address, claims, configuration, decider, nodes, orders=orders, ended=ended_by(reports))
     pool = configuration.pool_of(address)
     nobodys = found.refused is not None and not found.phase and not found.reservation
     vips = tuple(vip for vip in judge.mine(claims, configuration) if vip.address == address)
@@ -120,13 +120,16 @@ def explained(
     nodes: Sequence[Node] | None,
     *,
     orders: Mapping[str, Orders],
+    ended: Mapping[str, Collection[tuple[str, str]]],
 ) -> AddressExplanation:
     pool, reservation = configuration.pool_of(address), configuration.reservation_of(address)
     vip = next((one for one in claims if one.address == address), None)
     mine = vip is not None and vip.installation == configuration.installation
     plans = (
         {
-            node.name: NodeView(configuration, node, orders.get(node.name, NO_ORDERS)).select(vip)
+            node.name: NodeView(
+                configuration, node, orders.get(node.name, NO_ORDERS), ended.get(node.name, ())
+            ).select(vip)
             for node in nodes or ()
         }
         if vip and mine

@@ -12,9 +12,7 @@ from metalbgp.cli.options import Look, Wish
 from metalbgp.cli.render import Answer, Table
 from metalbgp.cli.route_rows import Scene
 from metalbgp.model.configuration import Configuration
-from metalbgp.model.orders import NO_ORDERS
 from metalbgp.model.reasons import NoCandidate, NoMatchingAdvertisement, NotAnnounced
-from metalbgp.select.select import NodeView
 
 COLUMNS = ("ADDRESS", "SERVICE", "NODE", "PEER", "PROTOCOL", "ADVERTISEMENT", "WHY")
 EVERY = "every node"
@@ -64,7 +62,7 @@ def not_sent(scene: Scene, wish: Wish) -> list[NotSent]:
 def _on_node(scene: Scene, name: str, wish: Wish) -> Iterator[NotSent]:
     """With an empty node, so that equal reasons of several nodes are equal."""
     address = {peer.name: peer.key for peer in scene.configuration.peers}
-    view = NodeView(scene.configuration, scene.nodes[name], scene.orders.get(name, NO_ORDERS))
+    view = scene.view(name)
     for vip in scene.claims:
         for one in view.select(vip).refused:
             if one.peer and not wish.peer(one.peer, address.get(one.peer, "")):

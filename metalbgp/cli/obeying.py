@@ -1,7 +1,8 @@
-"""The orders that each node obeys, in its own words.
+"""What each node says no to, in its own words: the orders that it obeys, and what its own Pods serve no more.
 
 In:  NodeReports: orders of a node's own socket are among them, and one that it has not heard is not.
-Out: Orders by node, for select(). Elsewhere: the list of orders is orders.py.
+Out: Orders, and (address, Service) that ended, by node, for select().
+Elsewhere: the list of orders is orders.py.
 """
 
 from collections.abc import Iterable, Mapping
@@ -14,6 +15,12 @@ def obeyed_by(reports: Iterable[NodeReport]) -> Mapping[str, Orders]:
     reports = tuple(reports)
     drains = [order_of(one) for report in reports for one in report.orders if one.action == DRAIN]
     return {report.node: obeyed([*map(order_of, report.orders), *drains], report.node) for report in reports}
+
+
+def ended_by(reports: Iterable[NodeReport]) -> Mapping[str, frozenset[tuple[str, str]]]:
+    return {
+        report.node: frozenset((one.address, one.service) for one in report.unserved) for report in reports
+    }
 
 
 def order_of(one: OrderReport) -> Order:

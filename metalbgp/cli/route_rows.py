@@ -4,7 +4,7 @@ In:  VirtualIPs, the configuration, Nodes, NodeStates, and what the wire said. O
 Elsewhere: the table is routes.py; asking is wire.py; which route a node wants is select/.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from datetime import datetime
 
 from msgspec import Struct
@@ -12,7 +12,7 @@ from msgspec import Struct
 from metalbgp.cli import judge
 from metalbgp.cli.access import Cluster, Speakers, together
 from metalbgp.cli.ages import ago
-from metalbgp.cli.obeying import obeyed_by
+from metalbgp.cli.obeying import ended_by, obeyed_by
 from metalbgp.cli.options import Wish
 from metalbgp.cli.wire import Entry, Heard, Wire, ask_all
 from metalbgp.model import extended
@@ -66,6 +66,15 @@ class Scene(Struct, frozen=True):
     speakers: Speakers
     wire: Wire
     orders: Mapping[str, Orders] = {}  # by node
+    ended: Mapping[str, Collection[tuple[str, str]]] = {}  # the same: what its Pods serve no more
+
+    def view(self, name: str) -> NodeView:
+        return NodeView(
+            self.configuration,
+            self.nodes[name],
+            self.orders.get(name, NO_ORDERS),
+            self.ended.get(name, ()),
+        )
 
     @property
     def heard(self) -> Mapping[str, Heard]:
@@ -104,6 +113,7 @@ async def read(cluster: Cluster, *, wire: bool, wish: Wish) -> Scene:
         speakers=speakers,
         wire=heard,
         orders=obeyed_by(reports),
+        ended=ended_by(reports),
     )
     peers = {peer.name: peer.key for peer in configuration.peers}
     wish.check(scene.nodes, peers, peers.values())
@@ -135,10 +145,9 @@ def _order(row: RouteRow) -> tuple[int, int, int, str, str]:
 
 
 def _plan(scene: Scene, name: str) -> NodePlan | None:
-    node = scene.nodes.get(name)
-    if node is None:
+    if name not in scene.nodes:
         return None
-    view = NodeView(scene.configuration, node, scene.orders.get(name, NO_ORDERS))
+    view = scene.view(name)
     return merge(view.select(vip) for vip in scene.claims)
 
 

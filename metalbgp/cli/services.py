@@ -17,7 +17,7 @@ from metalbgp.cli.access import missing_right, together
 from metalbgp.cli.ages import age
 from metalbgp.cli.errors import CliError
 from metalbgp.cli.judge import Judge
-from metalbgp.cli.obeying import obeyed_by
+from metalbgp.cli.obeying import ended_by, obeyed_by
 from metalbgp.cli.options import Look, Setup, common, run
 from metalbgp.cli.render import Answer, Table, listed
 from metalbgp.inventory.endpoints import fold
@@ -92,9 +92,9 @@ async def answer(look: Look) -> Answer:
     wish.check({node.name for node in known}, peers, peers.values())
     endpoints = _by_service(slices)
     ask = Judge(configuration, claims, namespaces, judge.lb_class(controller), nodes or (), networks=networks)
-    orders = obeyed_by(reports)
+    orders, ended = obeyed_by(reports), ended_by(reports)
     views = [
-        NodeView(configuration, node, orders.get(node.name, NO_ORDERS))
+        NodeView(configuration, node, orders.get(node.name, NO_ORDERS), ended.get(node.name, ()))
         for node in known
         if wish.node(node.name)
     ]

@@ -15,11 +15,11 @@ import click
 from msgspec import Struct
 
 from metalbgp.cli.access import Speakers, together
-from metalbgp.cli.ages import age, ago
+from metalbgp.cli.ages import age, ago, seconds_since
 from metalbgp.cli.frr_summary import Block, summary
 from metalbgp.cli.options import Look, Setup, common, run
 from metalbgp.cli.render import Answer, Table, many
-from metalbgp.model.report import NodeReport, SessionReport
+from metalbgp.model.report import QUIET, NodeReport, SessionReport
 
 COLUMNS = (
     "NODE",
@@ -53,6 +53,8 @@ class Row(Struct, frozen=True):
     session: SessionReport | None = None
     silent: str = ""
     stale: str = ""  # RFC 3339: the speaker is away and this is what it said last
+    reported: str = ""  # RFC 3339: when it was said; "": by a version that speaks on changes alone
+    unheard: str = ""  # RFC 3339: since then it has not heard the API server, and announces what it knew
 
     @property
     def wrong(self) -> bool:
@@ -133,7 +135,13 @@ def _rows(reports: Sequence[NodeReport], speakers: Speakers) -> Iterator[Row]:
             yield Row(node, silent="no speaker runs here", stale=report.updated)
             continue
         for session in report.sessions:
-            yield Row(node, session, stale=report.updated if gone else "")
+            yield Row(
+                node,
+                session,
+                stale=report.updated if gone else "",
+                reported=report.updated if report.heard else "",
+                unheard=report.heard if report.from_snapshot else "",
+            )
         if gone and not report.sessions:
             yield Row(node, silent=f"speaker {pod.name if pod else ''} is not ready", stale=report.updated)
 
@@ -174,7 +182,7 @@ def cells(row: Row, now: datetime) -> tuple[str, ...]:
         f"{one.hold_time} s" if one.hold_time else "-",
         str(one.flaps),
         " ".join(one.capabilities) or "-",
-        ", ".join(part for part in (trouble(one) or ended(one, now), as_of) if part)
+        ", ".join(part for part in (trouble(one) or ended(one, now), as_of or view(row, now)) if part)
         + (f"; BFD: {one.bfd_why}" if one.bfd_why and up else "")
         + (f"; {many(one.held, 'withdrawal')} held back: metalbgp release {one.peer}" if one.held else "")
         + (f"; {many(one.beyond, 'route')} beyond metalbgp.io/max-routes" if one.beyond else "")
@@ -185,6 +193,14 @@ def cells(row: Row, now: datetime) -> tuple[str, ...]:
 def ended(session: SessionReport, now: datetime) -> str:
     """Of a session that is up again: when and why it was not."""
     return f"ended {ago(session.ended, now)}: {session.ended_why or 'unknown'}" if session.ended else ""
+
+
+def view(row: Row, now: datetime) -> str:
+    """What is to be thought of a row whose speaker may not know what is wanted now."""
+    if row.unheard:
+        return f"announces what it knew {ago(row.unheard, now)}: it does not hear the API server"
+    quiet = seconds_since(row.reported, now)
+    return f"as of {ago(row.reported, now)}: not heard of since" if quiet and quiet > QUIET else ""
 
 
 def families(session: SessionReport) -> str:

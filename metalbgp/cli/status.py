@@ -13,7 +13,7 @@ import click
 from msgspec import Struct
 
 from metalbgp.cli import judge
-from metalbgp.cli.access import Cluster, speakers, together
+from metalbgp.cli.access import Cluster, Speakers, speakers, together
 from metalbgp.cli.ages import ago, seconds_since, words
 from metalbgp.cli.errors import CliError
 from metalbgp.cli.judge import Judge
@@ -27,7 +27,7 @@ from metalbgp.cluster.decode import Lease
 from metalbgp.model.allocation import Refusal
 from metalbgp.model.configuration import Configuration, Pool
 from metalbgp.model.orders import DRAIN
-from metalbgp.model.report import NodeReport, OrderReport
+from metalbgp.model.report import QUIET, NodeReport, OrderReport
 from metalbgp.model.services import Namespace, Node, Service
 from metalbgp.model.virtualips import VirtualIP
 
@@ -127,6 +127,7 @@ def judged(found: Found, wish: Wish, now: datetime, view: float) -> Status:
     problems = [
         *_of_controller(controller, nobody),
         *_of_speakers(speaker, found),
+        *_of_views(reports, speakers(found.pods), now),
         *(
             Problem("sessions", session_words(row, now), "metalbgp sessions --problems")
             for row in sessions
@@ -227,6 +228,22 @@ def _of_speakers(count: Counts | None, found: Found) -> Iterator[Problem]:
     named = f"none ready on {', '.join(missing[:SHOWN])}{', …' if len(missing) > SHOWN else ''}"
     text = named if missing else f"{count.wanted - count.ready} not ready"
     yield Problem("speakers", text, "metalbgp doctor")
+
+
+def _of_views(reports: Sequence[NodeReport], running: Speakers, now: datetime) -> Iterator[Problem]:
+    """Speakers that live, and may not know what is wanted now."""
+    more = "metalbgp sessions"
+    for report in reports:
+        quiet = seconds_since(report.updated, now)
+        if running.known and report.node not in running.live:
+            continue  # said already
+        if report.from_snapshot:
+            when = ago(report.heard, now) or "before"
+            text = f"{report.node} announces what it knew {when}: it does not hear the API server"
+            yield Problem("speakers", text, more)
+        elif report.heard and quiet is not None and quiet > QUIET:
+            text = f"{report.node} was last heard of {words(quiet)} ago, and goes on with what it knew then"
+            yield Problem("speakers", text, more)
 
 
 # ------------------------------------------------------------------ sessions, services, routes, pools

@@ -5,6 +5,9 @@ Times are RFC 3339 text; fields are added, never renamed (the CLI's JSON is docu
 
 from msgspec import Struct
 
+REPORTED_EVERY = 300.0  # seconds: a NodeState is written that often though nothing changed
+QUIET = 2.5 * REPORTED_EVERY  # of one that was not, for so long, nobody knows what its speaker knows
+
 
 class SessionReport(Struct, frozen=True):
     """One BGP session as its speaker sees it."""

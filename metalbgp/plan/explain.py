@@ -120,7 +120,15 @@ def explain(
     granted = result if isinstance(result, Allocation) else None
     # Without a node the reasons that hold everywhere are still worth saying.
     nodes = [node for _, node in sorted(scene.nodes.items())] or [Node(name="any node")]
-    views = [NodeView(scene.configuration, node, scene.orders.get(node.name, NO_ORDERS)) for node in nodes]
+    views = [
+        NodeView(
+            scene.configuration,
+            node,
+            scene.orders.get(node.name, NO_ORDERS),
+            scene.ended.get(node.name, ()),
+        )
+        for node in nodes
+    ]
     return Explanation(
         service=service.key,
         addresses=addresses,

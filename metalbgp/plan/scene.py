@@ -15,3 +15,4 @@ class Scene(Struct, frozen=True):
     live: Collection[str] = frozenset()  # names of nodes with a live speaker
     firsts: Mapping[str, str] = {}  # first address of a Service → node, where they are spread (spread.py)
     orders: Mapping[str, Orders] = {}  # by node, those that it obeys now
+    ended: Mapping[str, Collection[tuple[str, str]]] = {}  # by node, (address, Service) without a Pod there

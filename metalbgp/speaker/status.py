@@ -31,10 +31,9 @@ from metalbgp.cluster.resources import (
 )
 from metalbgp.config import nodestate
 from metalbgp.model.reasons import Reason
-from metalbgp.model.report import NodeReport
+from metalbgp.model.report import REPORTED_EVERY, NodeReport
 
 PACE = 5.0  # seconds between two NodeStates (contracts.md)
-ALIVE = 300.0  # seconds after which a NodeState is written though nothing changed, to show that it is true
 SETTLE = 0.3  # a change rarely comes alone: wait for what belongs to it, or the next pace tells the rest
 INTENTS = (
     200  # ServiceBGPStatus and ServiceL2Status objects a node writes at most; beyond it none, and said so
@@ -118,7 +117,7 @@ class Status:
         """Until cancelled. A write that fails is tried again with the next pace; `urgent` ends a pause."""
         known = False
         while True:
-            await _pause(ALIVE, changed)
+            await _pause(REPORTED_EVERY, changed)
             await _pause(SETTLE, urgent)
             changed.clear()
             urgent.clear()
@@ -159,7 +158,7 @@ class Status:
         self._written, self._written_at = report, self._clock()
 
     def _stale(self) -> bool:
-        return self._clock() - self._written_at >= ALIVE
+        return self._clock() - self._written_at >= REPORTED_EVERY
 
     async def _read_standing(self) -> None:
         """What an earlier life of this agent wrote: it is removed unless it is still meant."""

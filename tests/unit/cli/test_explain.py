@@ -5,6 +5,7 @@ from msgspec import json
 from msgspec.structs import replace
 
 from metalbgp.cli import wire
+from metalbgp.model.report import UnservedReport
 from tests.unit.cli.world import (
     CONFIGURATION,
     EXCLUDE,
@@ -208,3 +209,16 @@ def test_two_that_answer_are_told_by_explain_as_well() -> None:
     world = layer2("n1")
     world.reflexes["n2"] = reflex("n2", {ADDRESS: held("n2", True)})
     assert "(two answer for it: n1, n2)" in world.run("explain", "web/nginx").stdout
+
+
+def test_a_node_that_saw_its_last_pod_end_says_so_here_and_in_the_list_of_what_is_not_sent() -> None:
+    world = World()
+    local = {"policy": "Local", "nodes": {"n1": 1, "n2": 2}}
+    world.objects["virtualips"] = [claim("10.252.252.100", "web/nginx", holder=local)]
+    world.report("n1", unserved=(UnservedReport("10.252.252.100", "web/nginx"),))
+    words = "externalTrafficPolicy is Local, and the speaker on n1 saw the last Pod there end"
+    shown = world.run("explain", "web/nginx").stdout
+    assert [line for line in shown.splitlines() if words in line]
+    assert "externalTrafficPolicy is Local and no endpoint serves on n3" in shown
+    assert words in world.run("routes", "--not-sent").stdout
+    assert "BGP         n2 announces it" in world.run("explain", "10.252.252.100").stdout

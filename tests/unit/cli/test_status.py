@@ -178,3 +178,22 @@ def test_an_object_that_cannot_be_read_costs_itself_and_a_line() -> None:
     result = world.run("status")
     assert "sessions     6 of 6 established" in lines(result.stdout)
     assert result.stderr.startswith("note: VirtualIP 10.0.0.1 cannot be read and is left out: ")
+
+
+def test_a_speaker_that_announces_what_it_knew_and_one_that_nobody_hears_of_are_named() -> None:
+    world = World()
+    world.report("n1", heard=before(minutes=7), from_snapshot=True)
+    world.report("n2", heard=before(minutes=20), updated=before(minutes=20))
+    world.report("n3", updated=before(minutes=20))  # v0.1.0, which reports on changes alone
+    result = world.run("status")
+    assert lines(result.stdout)[1:3] == [
+        "speakers     3 of 3 ready                   n1 announces what it knew 7m00s ago: "
+        "it does not hear the API server",
+        "                                            n2 was last heard of 20m ago, "
+        "and goes on with what it knew then",
+    ]
+    assert result.exit_code == 1
+    shown = world.run("sessions", "--node", "n1").stdout
+    assert "announces what it knew 7m00s ago" in shown
+    assert "as of 20m ago: not heard of since" in world.run("sessions", "--node", "n2").stdout
+    assert "as of" not in world.run("sessions", "--node", "n3").stdout

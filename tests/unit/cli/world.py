@@ -154,10 +154,10 @@ def down(**fields: Any) -> SessionReport:
 
 def report(name: str, *sessions: SessionReport, **fields: Any) -> dict[str, Any]:
     found = sessions or (session("tor-a"), session("tor-b"))
+    fields = {"updated": before(seconds=2), **fields}
     value = NodeReport(
         node=name,
         pod=f"speaker-{name}",
-        updated=before(seconds=2),
         ready=True,
         realtime="FIFO",
         configuration=3,

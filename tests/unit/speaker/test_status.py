@@ -86,7 +86,7 @@ Begin = Callable[[FakeClient, str], Life]
 async def test_a_node_state_is_written_again_after_a_while_though_nothing_changed_but_the_time(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    for name, value in (("SETTLE", 0.0), ("PACE", 0.0), ("ALIVE", 0.1)):
+    for name, value in (("SETTLE", 0.0), ("PACE", 0.0), ("REPORTED_EVERY", 0.1)):
         monkeypatch.setattr(status, name, value)
     client, clock, count = FakeClient(), 0.0, 0
 
