@@ -106,6 +106,7 @@ class Edge:
                 self._read(receiver)
             else:
                 receiver.nothing(asked)
+            receiver.calm(asked)
         now = clock()
         if self._problems and now >= self._again:
             self._listen(now)
@@ -121,6 +122,11 @@ class Edge:
         for receiver in self._receivers.values():
             receiver.socket.close()
         self._epoll.close()
+
+    @property
+    def refused(self) -> int:
+        """Datagrams that the kernel kept out of our queues."""
+        return sum(receiver.refused for receiver in self._receivers.values())
 
     # What is told
 
@@ -139,7 +145,7 @@ class Edge:
         return {key: self._row(live) for key, live in self._lives.items()}
 
     def _row(self, live: Live) -> dict[str, Any]:
-        return report.row(live, self._problems.get((live.family, live.wanted.multihop)), self._floor)
+        return report.row(live, self._problems.get(live.port_of), self._floor)
 
     # Sessions
 
@@ -169,7 +175,7 @@ class Edge:
 
     def _turn(self, live: Live, now: float, late: float) -> None:
         session, before = live.session, live.session.state
-        receiver = self._receivers.get((live.family, live.wanted.multihop))
+        receiver = self._receivers.get(live.port_of)
         heard = min(now, receiver.heard) if receiver is not None else now
         if late > session.receive * 1e-6:
             session.spare(now + session.receive * 1e-6)
@@ -199,8 +205,8 @@ class Edge:
 
     def _listen(self, now: float) -> None:
         """A socket for every port and family that a session needs, and no other."""
-        needed = {(live.family, live.wanted.multihop) for live in self._lives.values()}
-        kept = needed | {(live.family, live.wanted.multihop) for live in self._leaving}
+        needed = {live.port_of for live in self._lives.values()}
+        kept = needed | {live.port_of for live in self._leaving}
         for which in [which for which in self._receivers if which not in kept]:
             gone = self._receivers.pop(which).socket
             self._epoll.unregister(gone.fileno())
@@ -216,12 +222,16 @@ class Edge:
             else:
                 self._problems.pop(which, None)
                 self._epoll.register(fresh.socket.fileno(), select.EPOLLIN)
+        for which, receiver in self._receivers.items():
+            here = [live for live in self._lives.values() if live.port_of == which]
+            receiver.expect({live.session.discriminator: live.peer for live in here}, now)
 
     def _read(self, receiver: Receiver) -> None:
         for datagram, at in receiver.read():
             dropped = self._take(receiver, datagram, at)
             if dropped is not None:
                 self.drops[str(dropped)] += 1
+                receiver.useless(at)
 
     def _take(self, receiver: Receiver, datagram: Datagram, at: float) -> Drop | None:
         packet = wire.decode(datagram.payload)

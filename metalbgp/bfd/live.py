@@ -29,8 +29,9 @@ class Live:
         self.told: dict[str, Any] = {}
 
     @property
-    def family(self) -> socket.AddressFamily:
-        return sockets.family_of(self.wanted.peer)
+    def port_of(self) -> tuple[socket.AddressFamily, bool]:
+        """Where it is heard: the family, and whether on the port of multihop."""
+        return sockets.family_of(self.wanted.peer), self.wanted.multihop
 
     def takes(self, datagram: Datagram) -> bool:
         """Whether it came from there to here."""

@@ -7,6 +7,7 @@ Received on the wildcard: interfaces and addresses come and go without a socket 
 SO_REUSEADDR: another BFD daemon on the node is to be told of, not to be robbed.
 """
 
+import array
 import errno
 import os
 import socket
@@ -28,6 +29,8 @@ _NETWORK_CONTROL: Final = 0xC0  # the class of routing protocols
 _TRIES: Final = 32  # for a free source port
 _INFO4, _INFO6 = struct.Struct("=i4s4s"), struct.Struct("=16si")
 _INT: Final = struct.Struct("=i")
+_PROGRAM: Final = struct.Struct("HP")
+_SO_ATTACH_FILTER: Final = 26
 _ROOM: Final = 256  # bytes of ancillary data
 
 
@@ -74,6 +77,13 @@ def receiver(family: socket.AddressFamily, *, multihop: bool) -> socket.socket:
         fresh.close()
         raise
     return fresh
+
+
+def attach(channel: socket.socket, program: bytes) -> None:
+    """Put a filter on a socket, in place of the one before."""
+    held = array.array("B", program)
+    fprog = _PROGRAM.pack(len(program) // 8, held.buffer_info()[0])
+    channel.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, fprog)
 
 
 def received(channel: socket.socket) -> Datagram:

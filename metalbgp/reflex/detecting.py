@@ -60,7 +60,7 @@ class Detecting:
         edge = self.edge
         return {
             "bfd": self.rows(),
-            "bfd_dropped": dict(edge.drops),
+            "bfd_dropped": {**edge.drops, "kernel": edge.refused},
             "bfd_send_errors": edge.send_errors,
         }
 
