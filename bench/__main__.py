@@ -55,6 +55,8 @@ def main() -> int:
         from bench.l2 import main as l2  # needs root and nftables
 
         return l2(console, say, tries=options.tries, minutes=options.minutes)
+    if options.what == "faults":
+        return _faults(console, say, options)
     baselines = [table.read(name) for name in options.baseline]
     runs = []
     try:
@@ -76,6 +78,18 @@ def main() -> int:
             )
             table.write(run, path)
     return 0
+
+
+def _faults(console: Console, say: Callable[[str], None], options: argparse.Namespace) -> int:
+    from bench.faults import main as faults  # needs the whole lab
+
+    bad = 0
+    for name in filter(None, (options.against, options.deploy)):
+        from bench.deploy import deployed
+
+        with deployed(name, options.lab):
+            bad += faults(console, say, options.lab, name)
+    return bad if options.deploy else faults(console, say, options.lab, options.name)
 
 
 def _measure(name: str, options: argparse.Namespace, say: Callable[[str], None]) -> table.Run:
@@ -106,10 +120,10 @@ def _options() -> argparse.Namespace:
     parser.add_argument(
         "what",
         nargs="?",
-        choices=["services", "allocation", "answers", "bgp", "l2", "peers", "spread", "statuses"],
+        choices=["services", "allocation", "answers", "bgp", "faults", "l2", "peers", "spread", "statuses"],
         default="services",
-        help="services on a lab (default); without any lab: allocation, the pure function that chooses "
-        "addresses; answers, one node's 10,000 addresses in L2; "
+        help="services on a lab (default); faults on a lab, under visitors; without any lab: allocation, "
+        "the pure function that chooses addresses; answers, one node's 10,000 addresses in L2; "
         "bgp, a speaker with real routers, API server and controller; peers, 1,000 BGPPeers at "
         "once; spread, how even the order of L2 candidates is; statuses, a simulation of what 500 "
         "speakers write",

@@ -20,6 +20,7 @@ import time
 import urllib.error
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
@@ -28,6 +29,7 @@ from lab.settings import REPOSITORY, ROUTER
 from lab.shell import NETNS, LabError, inside
 
 T = TypeVar("T")
+Strings = list[str]  # inside of Product, `list` is its verb
 
 SYSTEM: Final = "metallb-system"
 MANIFEST: Final = REPOSITORY / "k8s" / "metalbgp.yaml"
@@ -63,9 +65,9 @@ def until(what: str, probe: Callable[[], T], good: Callable[[T], Any] = bool, li
     seen: Any = "nothing"
     while True:
         try:
-            seen = probe()
-            if good(seen):
-                return seen
+            found = seen = probe()
+            if good(found):
+                return found
         except (OSError, LabError) as error:  # the API server or the router is away
             seen = error
         if time.monotonic() - start > limit:
@@ -81,12 +83,14 @@ class Product:
     # ------------------------------------------------------------------ objects
 
     def list(self, path: str) -> list[dict[str, Any]]:
-        return self.api.get(path)["items"]
+        items: list[dict[str, Any]] = self.api.get(path)["items"]
+        return items
 
     def find(self, path: str) -> dict[str, Any] | None:
         """One object, None if there is none."""
         try:
-            return self.api.get(path)
+            found: dict[str, Any] = self.api.get(path)
+            return found
         except urllib.error.HTTPError as error:
             if error.code != 404:
                 raise
@@ -99,7 +103,8 @@ class Product:
         def made() -> dict[str, Any] | None:
             nonlocal refusal
             try:
-                return self.api.request("POST", path, body)
+                answer: dict[str, Any] = self.api.request("POST", path, body)
+                return answer
             except urllib.error.HTTPError as error:
                 refusal = error.read().decode()
                 if error.code in (400, 409, 422):
@@ -184,12 +189,13 @@ class Product:
     def put(self, path: str, kind: str, name: str, spec: dict[str, Any]) -> None:
         """`kubectl apply` of one configuration object."""
         version = path.split("/apis/")[1].rsplit("/namespaces", 1)[0]
-        body = {"apiVersion": version, "kind": kind, "metadata": {"name": name}, "spec": spec}
+        about: dict[str, Any] = {"name": name}
+        body = {"apiVersion": version, "kind": kind, "metadata": about, "spec": spec}
         for tries_left in reversed(range(10)):
             if (found := self.find(f"{path}/{name}")) is None:
                 self.create(path, body)
                 return
-            body["metadata"]["resourceVersion"] = found["metadata"]["resourceVersion"]
+            about["resourceVersion"] = found["metadata"]["resourceVersion"]
             try:
                 self.api.request("PUT", f"{path}/{name}", body)
                 return
@@ -217,11 +223,11 @@ class Product:
     def vips(self) -> dict[str, dict[str, Any]]:
         return {item["metadata"]["name"]: item["spec"] for item in self.list(VIPS)}
 
-    def every_ingress(self, service: str) -> list[str]:
+    def every_ingress(self, service: str) -> Strings:
         found = self.api.get(f"{SERVICES}/{service}")["status"]["loadBalancer"].get("ingress") or ()
         return [str(one.get("ip", "")) for one in found]
 
-    def events(self, kind: str, name: str, reason: str = "") -> list[str]:
+    def events(self, kind: str, name: str, reason: str = "") -> Strings:
         """Messages of Warning and Normal events on an object, in any namespace."""
         fields = f"involvedObject.kind={kind},involvedObject.name={name}"
         items = self.list(f"/api/v1/events?fieldSelector={fields}")
@@ -229,7 +235,8 @@ class Product:
 
     def configuration_state(self) -> dict[str, Any]:
         found = self.find(f"{METALLB}/configurationstates/controller")
-        return (found or {}).get("status", {})
+        status: dict[str, Any] = (found or {}).get("status", {})
+        return status
 
     def routes(self) -> dict[str, set[str]]:
         """What the router's kernel holds from BGP: address → next hops."""
@@ -283,7 +290,7 @@ class Product:
             text=True,
         )
         assert monitor.stdout is not None
-        lines: list[str] = []
+        lines: Strings = []
         reader = threading.Thread(target=lambda: lines.extend(monitor.stdout or ()), daemon=True)
         reader.start()
         until("the listener hears", lambda: self._heard(lines))
@@ -297,7 +304,7 @@ class Product:
         assert not lost, f"the router lost a route that should have stayed: {lost}"
         assert set(addresses) <= self.routes().keys()
 
-    def _heard(self, lines: list[str]) -> bool:
+    def _heard(self, lines: Strings) -> bool:
         """A route of our own shows that the listener hears; only a change is told, so it goes again."""
         mark = "192.0.2.254"
         for verb in ("add", "del"):
@@ -313,7 +320,7 @@ class Product:
             item["metadata"]["name"]: item for item in items if "deletionTimestamp" not in item["metadata"]
         }
 
-    def list_pods(self, component: str) -> list[str]:
+    def list_pods(self, component: str) -> Strings:
         """Also those that are being deleted."""
         items = self.list(f"{PODS}?labelSelector=component={component}")
         return [item["metadata"]["name"] for item in items]
@@ -333,8 +340,8 @@ class Product:
         for component, count in (("controller", 2), ("speaker", 3)):
             until(
                 f"{count} {component} pods are Ready",
-                lambda component=component: self.ready(component),
-                lambda names, count=count: len(names) == count,
+                partial(self.ready, component),
+                partial(_as_many_as, count),
                 limit,
             )
 
@@ -444,7 +451,7 @@ class Product:
         ]
         for component in ("controller", "speaker"):
             with suppress(OSError):
-                parts += [(pod, lambda pod=pod: self.logs(pod, 60)) for pod in self.pods(component)]
+                parts += [(pod, partial(self.logs, pod, 60)) for pod in self.pods(component)]
         return "\n".join(f"--- {title}\n{_safely(part)}" for title, part in parts)
 
 
@@ -470,6 +477,10 @@ def kill(pid: int, number: int = 9) -> None:
     """One process, whose pid was just read from its pod's cgroup."""
     assert pid, "no such process"
     os.kill(pid, number)
+
+
+def _as_many_as(count: int, names: set[str]) -> bool:
+    return len(names) == count
 
 
 def namespace_file(lab: Lab, host: str) -> Path:

@@ -149,7 +149,7 @@ def test_no_process_of_the_controller_may_anything(product: Product) -> None:
 
 
 def test_a_manifest_deleted_and_applied_again_keeps_pools_claims_and_addresses(product: Product) -> None:
-    product.bgp()
+    product.bgp(enableGracefulRestart=True)  # so that only a withdrawal takes the route away
     product.service("web", address="198.51.100.77")
     address = product.address("web")
     product.routed(address)
