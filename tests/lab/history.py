@@ -11,6 +11,7 @@ Elsewhere: the router's side of "nothing happened" is Product.never_lost.
 from __future__ import annotations
 
 import threading
+import time
 import urllib.error
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -35,16 +36,17 @@ class History:
             return
         before = self._seen.setdefault(key, [])
         if not first or not before:
-            before.append(whole if not first else {**whole, "first": True})
+            before.append({**whole, "seen": time.time(), "first": first})
 
     def versions(self, key: str) -> list[dict[str, Any]]:
-        """Of one object, Kind/namespace/name; the first is how it stood when the block began."""
+        """Of one object, Kind/namespace/name; the first is how it stood when the block began. `seen`: when it
+        was heard of, seconds since 1970."""
         return self._seen.get(key, [])
 
     @property
     def writes(self) -> dict[str, int]:
         """Of each object that was written at all."""
-        counted = {key: sum("first" not in one for one in found) for key, found in self._seen.items()}
+        counted = {key: sum(not one["first"] for one in found) for key, found in self._seen.items()}
         return {key: count for key, count in counted.items() if count}
 
     def of_kind(self, kind: str) -> dict[str, int]:
