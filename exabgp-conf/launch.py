@@ -1,4 +1,4 @@
-"""Starts ExaBGP 5.0.15 with eleven mends, each small and for a fault that was measured. No other version.
+"""Starts ExaBGP 5.0.15 with thirteen mends, each small and for a fault that was measured. No other version.
 
 In:  argv as for `exabgp` (`launch.py FILE`, `launch.py validate FILE`); environment variables exabgp.*.
 Out: ExaBGP itself, in this process.
@@ -14,6 +14,8 @@ from typing import Any
 
 VERSION = "5.0.15"
 SOON = (0, 0.1, 0.3)  # seconds before each of the first tries after a loss
+SEND_HOLD = 480  # seconds for a router that reads nothing, where the hold time is none (RFC 9687)
+AHEAD = 4096  # bytes that may wait for a socket while more is written: the longest message
 
 
 class Steady(ModuleType):
@@ -62,12 +64,12 @@ def last_command_wins() -> None:
 
 
 def reload_waits_for_living_peers_only() -> None:
-    """A peer that cannot be reached and has unsent routes must not block every reload."""
+    """A peer that cannot be reached, or reads nothing, and has unsent routes must not block every reload."""
     from exabgp.reactor.loop import Reactor
 
     def pending(self: Any) -> bool:
         peers = (self._peers[name] for name in self.established_peers())
-        return any(peer.neighbor.rib.outgoing.pending() for peer in peers)
+        return any(peer.neighbor.rib.outgoing.pending() for peer in peers if not peer.proto.connection.stuck)
 
     Reactor._pending_adjribout = pending
 
@@ -309,6 +311,89 @@ def a_peer_is_told_why_it_is_taken_out() -> None:
     Peer.remove = remove
 
 
+def a_bad_header_is_answered() -> None:
+    """What is no BGP message ends the session with its NOTIFICATION (RFC 4271 section 6.1).
+
+    ExaBGP reports it to its API with an argument too many; the session ended over that, without a word to the
+    router or to us. The NOTIFICATION that it sends then is reported as well, so this report is left out.
+    """
+    from exabgp.reactor.api.processes import Processes
+
+    original = Processes.notification
+
+    def notification(self: Any, *words: Any) -> Any:
+        return None if len(words) == 8 else original(self, *words)
+
+    Processes.notification = notification
+
+
+def what_is_written_goes_out_whole_and_not_for_ever() -> None:
+    """What a connection is given waits in one row until its socket takes it.
+
+    ExaBGP puts a keepalive into the middle of an UPDATE of which the socket took a part: the router reads
+    nonsense and ends the session. And a router that sends keepalives but reads nothing is borne with for
+    ever, at a whole core: it is given up after twice the hold time (RFC 9687), and looked at now and then.
+    """
+    import errno
+    import socket
+    import struct
+
+    from exabgp.bgp.message import Notify
+    from exabgp.reactor.keepalive import KA
+    from exabgp.reactor.network.connection import Connection
+    from exabgp.reactor.network.error import NetworkError
+    from exabgp.reactor.peer import ACTION, Peer
+
+    original_init, original_ka, original_run = Connection.__init__, KA.__init__, Peer.run
+
+    def init(self: Any, *words: Any) -> None:
+        original_init(self, *words)
+        self.unsent, self.stuck, self.patience = bytearray(), 0.0, 0
+
+    def flush(self: Any) -> None:
+        try:
+            while self.unsent and self.io:
+                del self.unsent[: self.io.send(self.unsent)]
+                self.stuck = 0.0
+        except OSError as error:
+            if error.errno in (errno.EAGAIN, errno.EWOULDBLOCK, errno.EINTR):
+                self.stuck = self.stuck or time.monotonic()
+                return
+            self.close()
+            raise NetworkError(f"problem while writing to the network ({error})") from None
+
+    def writer(self: Any, data: bytes) -> Any:
+        self.unsent += data
+        while True:
+            flush(self)
+            if self.io and self.stuck and self.patience and time.monotonic() - self.stuck > self.patience:
+                self.io.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                self.close()
+                raise Notify(8, 0, "the router reads nothing")
+            if not self.io or len(self.unsent) <= AHEAD:
+                break
+            yield False
+        yield True
+
+    def keepalives(self: Any, session: Any, proto: Any) -> None:
+        original_ka(self, session, proto)
+        proto.connection.patience = 2 * int(proto.negotiated.holdtime) or SEND_HOLD
+
+    def run(self: Any) -> Any:
+        action = original_run(self)
+        connection = self.proto.connection if self.proto else None
+        if connection is None or not connection.unsent:
+            return action
+        try:
+            flush(connection)
+        except NetworkError:
+            return action  # the next turn meets it as well
+        return ACTION.LATER if len(connection.unsent) > AHEAD and action == ACTION.NOW else action
+
+    Connection.__init__, Connection.flush, Connection.writer = init, flush, writer
+    KA.__init__, Peer.run = keepalives, run
+
+
 def mend() -> None:
     timers_do_not_jump()
     last_command_wins()
@@ -321,6 +406,8 @@ def mend() -> None:
     what_a_router_sends_is_not_read()
     a_session_ends_with_a_cease()
     a_peer_is_told_why_it_is_taken_out()
+    a_bad_header_is_answered()
+    what_is_written_goes_out_whole_and_not_for_ever()
 
 
 def main() -> Any:

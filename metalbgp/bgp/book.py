@@ -40,9 +40,9 @@ class Book:
         self._reload = Reload(helper)
         self._connected = False
         self._fifo: deque[Pending] = deque()
-        self._dirty: dict[Key, None] = {}  # keys to look at, oldest first
-        self._held: dict[Key, None] = {}  # the same, while a reload is under way
-        self._commanded: set[Key] = set()
+        self._dirty: dict[str, dict[Key, None]] = {}  # by peer: keys to look at, oldest first
+        self._held: dict[Key, None] = {}  # keys to look at when the reload is through
+        self._commanded: dict[str, set[Key]] = {}  # by peer
         self._owing: set[Key] = set()  # keys with something outstanding
         self._touched: dict[Key, None] = {}
         self._effects: list[Effect] = []
@@ -83,7 +83,7 @@ class Book:
         return None if entry.key[0] in self._leaving else entry.wanted
 
     def _look(self, entry: Entry) -> None:
-        self._dirty[entry.key] = None
+        self._dirty.setdefault(entry.key[0], {})[entry.key] = None
         self._touched[entry.key] = None
 
     def _await(self, entry: Entry, out: Outstanding) -> None:
@@ -94,7 +94,7 @@ class Book:
     def _settle(self, entry: Entry) -> None:
         entry.out = None
         self._owing.discard(entry.key)
-        self._commanded.discard(entry.key)
+        self._commanded.get(entry.key[0], set()).discard(entry.key)
         session = self.sessions.get(entry.key[0])
         if session is not None:
             session.replay.discard(entry.key)

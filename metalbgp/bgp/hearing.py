@@ -34,6 +34,7 @@ from metalbgp.model.reasons import BadPeerAS, ConnectionClosed, NoConnection, No
 ACK_LIMIT: Final = 20.0  # seconds without the answer that is due: the child hangs
 CONFIRM_LIMIT: Final = 5.0  # seconds of silence of a session that owes an UPDATE: read it back
 RESYNC_LIMIT: Final = 15.0  # seconds that a read-back may take; twice within them, and the child is restarted
+SEND_HOLD: Final = 480.0  # seconds after which launch.py gives up a deaf router that has no hold time
 SILENCE: Final = 10.0  # seconds without a session after which "no connection" is said
 UNEXPLAINED: Final = 3.0  # seconds without a session and without a reason: it is looked for
 
@@ -218,7 +219,8 @@ class Hearing(Book):
         for peer in [p for p in self.sessions if p not in self._reload.running]:
             self._forget(peer, now)
             del self.sessions[peer]
-        self._dirty.update(self._held)
+        for key in self._held:
+            self._dirty.setdefault(key[0], {})[key] = None
         self._held.clear()
 
     # Reading back, and what is overdue
@@ -299,8 +301,11 @@ class Hearing(Book):
             self._effects.append(SessionChanged(peer))
 
     def _overdue_session(self, peer: str, session: Session, now: float) -> None:
-        stuck = session.resync_since is not None and now - session.resync_since > RESYNC_LIMIT
-        if stuck and now - session.progress > CONFIRM_LIMIT:
+        # A router that is busy, or broken, reads nothing for a while; launch.py ends its session in time.
+        # Only when that is over and the session stands is the child itself in doubt.
+        limit = RESYNC_LIMIT + (2 * session.hold_time or SEND_HOLD)
+        stuck = session.resync_since is not None and now - session.resync_since > limit
+        if stuck and now - session.progress > limit:
             session.resync_since = None
             self._effects.append(RestartChild(f"the session with {peer} cannot be read back"))
         if not session.up and session.why is None and now - session.since > SILENCE:

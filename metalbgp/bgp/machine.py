@@ -8,8 +8,9 @@ Why it is careful. ExaBGP batches changes by attribute set, so of two quick comm
 may win; `done` means parsed, not sent; an identical announcement sends nothing; the first flush of a session
 drops withdraws; a helper that died took answers and events with it. Hence the rules:
   1. one outstanding command per (peer, prefix), until its answer AND its sent UPDATE were seen;
-  2. commands only for sessions that are up, at most WINDOW prefixes at once; but a withdrawal never waits, or
-     the replay (3) would announce for a moment what nobody wants any more;
+  2. commands only for sessions that are up, at most WINDOW prefixes at once, of which each session has a share
+     (a router that reads nothing holds up no other); but a withdrawal never waits, or the replay (3) would
+     announce for a moment what nobody wants any more;
   3. after a bounce ExaBGP replays its own table: that is waited for like a command;
   4. End-of-RIB goes last, per family: ExaBGP sends it when nothing is pending, so it is a fence as well;
   5. whatever is not confirmed in time, or unsure after a lost helper, is read back: flush and fence (resync).
@@ -38,11 +39,13 @@ from metalbgp.bgp.values import Answer, BadNeighbor, Found, Neighbor, Text, chec
 from metalbgp.model.reasons import ASNotLearned, Reason
 from metalbgp.model.routes import Attributes
 
-WINDOW: Final = 200  # prefixes commanded and not settled, over all sessions: ExaBGP slows down with its queue
+WINDOW: Final = 200  # prefixes commanded and not settled, in all: ExaBGP slows down with its queue
+LEAST: Final = 25  # of these for each session that has some
 LINE: Final = 100  # prefixes in one command
 REPLAY_LIMIT: Final = 60.0  # seconds after which End-of-RIB is sent with routes still unconfirmed
 SYNC_LIMIT: Final = 10.0  # seconds that End-of-RIB waits for an agent that has not said anything yet
 TICK: Final = 0.5
+Groups = dict[tuple[str, str, Attributes | None, int], list[Entry]]  # what one command may carry
 
 
 class Machine(Hearing):
@@ -314,24 +317,10 @@ class Machine(Hearing):
         return not any(e.told for e in leaving if e.key[0] in up) and not any(k[0] in up for k in self._owing)
 
     def _send_routes(self, now: float) -> None:
-        if len(self._commanded) > WINDOW // 2 and len(self._dirty) > WINDOW - len(self._commanded):
-            return  # a full window is refilled in large pieces: grouped prefixes cost a third of single ones
-        groups: dict[tuple[str, str, Attributes | None, int], list[Entry]] = {}
-        while self._dirty and len(self._commanded) < WINDOW:
-            key = next(iter(self._dirty))
-            del self._dirty[key]
-            if self._reload.busy and key[0] not in self._leaving:
-                self._held[key] = None
-                continue
-            entry = self.routes[key[0]].get(key[1])
-            session = self.sessions.get(key[0])
-            if entry is None or not self._due(entry, session, now):
-                continue
-            goal = self._goal(entry)
-            self._await(entry, Outstanding(goal, now))
-            self._commanded.add(key)
-            lone = len(groups) if entry.alone else -1
-            groups.setdefault((key[0], entry.afi, goal, lone), []).append(entry)
+        groups: Groups = {}
+        share = max(LEAST, WINDOW // max(1, len(self._dirty.keys() | self._commanded.keys())))
+        for peer in tuple(self._dirty):
+            self._choose(peer, share, groups, now)
         for (peer, _, goal, _), members in groups.items():
             neighbor, local = self.sessions[peer].neighbor, self.sessions[peer].local
             for start in range(0, len(members), LINE):
@@ -344,6 +333,30 @@ class Machine(Hearing):
                 )
                 outs = [(e, e.out) for e in part if e.out is not None]
                 self._write([text], [Pending("routes", now, peer, outs)])
+
+    def _choose(self, peer: str, share: int, groups: Groups, now: float) -> None:
+        """What one session is told next. Each has a share: a router that reads nothing holds up no other."""
+        if self._reload.busy and peer not in self._leaving:
+            self._held.update(self._dirty.pop(peer))
+            return
+        dirty, commanded = self._dirty[peer], self._commanded.setdefault(peer, set())
+        if len(commanded) > share // 2 and len(dirty) > share - len(commanded):
+            return  # a full window is refilled in large pieces: grouped prefixes cost a third of single ones
+        while dirty and len(commanded) < share:
+            key = next(iter(dirty))
+            del dirty[key]
+            entry = self.routes[peer].get(key[1])
+            if entry is None or not self._due(entry, self.sessions.get(peer), now):
+                continue
+            goal = self._goal(entry)
+            self._await(entry, Outstanding(goal, now))
+            commanded.add(key)
+            lone = len(groups) if entry.alone else -1
+            groups.setdefault((peer, entry.afi, goal, lone), []).append(entry)
+        if not dirty:
+            del self._dirty[peer]
+        if not commanded:
+            del self._commanded[peer]
 
     def _due(self, entry: Entry, session: Session | None, now: float) -> bool:
         """Is a command for this prefix due now? Forgets what nobody wants and nobody holds."""

@@ -100,7 +100,7 @@ class World:
             case "neighbors", peer:
                 self.neighbors ^= {peer}
                 self.say_neighbors()
-        assert len(self.machine._commanded) <= WINDOW
+        assert all(len(keys) <= WINDOW for keys in self.machine._commanded.values())
 
     def settle(self) -> None:
         """All sessions come up and everything is delivered; time passes only when nothing else can happen."""
@@ -191,6 +191,30 @@ def test_a_route_that_is_as_wanted_is_never_sent_again() -> None:
     world.do(("want", PEERS[0], PREFIXES[0], 1))
     world.settle()
     assert world.written[before:] == []
+
+
+def test_a_router_that_reads_nothing_holds_up_no_other_and_does_not_cost_the_child() -> None:
+    world = settled()
+    many = [(PEERS[0], f"198.51.{n // 250}.{n % 250}/32", Attributes(med=n)) for n in range(1000)]
+    world.act(world.machine.want(many, world.now))
+    for _ in range(1000):  # everything is taken, and nothing of the first router's goes to the wire
+        world.exabgp.step()
+        world.exabgp.send(PEERS[1], 2)
+        world.hear(5)
+    world.do(("want", PEERS[1], PREFIXES[0], 1))
+    for _ in range(10):
+        world.exabgp.step()
+        world.exabgp.send(PEERS[1], 2)
+        world.hear(5)
+    assert world.exabgp.peers[PEERS[1]].router == {PREFIXES[0]: "med 1"}
+    for _ in range(60):  # 30 s: launch.py's time for it is twice the hold time
+        world.now += 0.5
+        world.act(world.machine.wake(world.now))
+        world.exabgp.step()
+        world.hear(5)
+    assert world.restarts == 0
+    world.settle()
+    assert len(world.exabgp.peers[PEERS[0]].router) == 1000 and world.restarts == 0
 
 
 def test_nothing_is_sent_to_a_session_that_is_down() -> None:

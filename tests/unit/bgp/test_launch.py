@@ -117,7 +117,8 @@ class Neighbor(dict):
         return self.get(key, 0)
 neighbor = Neighbor(description="metalbgp 1")
 peer = Peer(neighbor, SimpleNamespace(processes=None))
-proto = SimpleNamespace(peer=peer, negotiated=SimpleNamespace(holdtime=HoldTime(90)))
+negotiated = SimpleNamespace(holdtime=HoldTime(90))
+proto = SimpleNamespace(peer=peer, negotiated=negotiated, connection=SimpleNamespace())
 """
 
 
@@ -188,3 +189,79 @@ except Notify as error:
     print(error)
 """
     assert said in python(code)
+
+
+WRITES = """
+import socket
+from exabgp.logger import log
+log.debug = log.warning = lambda *_, **__: None
+from exabgp.bgp.message import Notify
+from exabgp.protocol.family import AFI
+from exabgp.reactor.network.connection import Connection
+ours, theirs = socket.socketpair()
+ours.setblocking(False)
+ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+connection = Connection(AFI.ipv4, "192.0.2.1", "192.0.2.2")
+connection.io = ours
+update = connection.writer(b"u" * 100000)
+print(next(update))
+keepalive = connection.writer(b"k" * 19)
+print(next(keepalive))
+heard = b""
+while len(heard) < 100019:
+    heard += theirs.recv(65536)
+    next(keepalive, None)
+    next(update, None)
+    getattr(connection, "flush", print)()
+print(heard.strip(b"u") == b"k" * 19 and heard.endswith(b"k"))
+"""
+
+
+def test_what_a_socket_takes_in_part_is_finished_before_anything_else_is_written() -> None:
+    assert python(WRITES).splitlines()[-1] == "False", "ExaBGP mended this itself: the patch may go"
+    assert python("launch.mend()" + WRITES).splitlines()[-1] == "True"
+
+
+DEAF = (
+    """
+launch.mend()
+import time
+from types import SimpleNamespace
+"""
+    + WRITES.partition("heard =")[0]
+    + """
+connection.patience = 18
+steady = time.monotonic
+time.monotonic = lambda: steady() + AFTER
+try:
+    print(next(keepalive))
+except Notify as said:
+    print(said.code, connection.io)
+"""
+)
+
+
+@pytest.mark.parametrize(("after", "said"), [(17, "False"), (19, "8 None")])
+def test_a_router_that_reads_nothing_is_given_up_after_its_time(after: int, said: str) -> None:
+    assert python(DEAF.replace("AFTER", str(after))).splitlines()[-1] == said
+
+
+HEADER = """
+from types import SimpleNamespace
+from exabgp.reactor.api.processes import Processes
+written = []
+it = SimpleNamespace(silence=False, _notify=lambda *_: ["p"], write=lambda *words: written.append(words[1]),
+                     _encoder={"p": SimpleNamespace(notification=lambda *_: "line")})
+neighbor = SimpleNamespace()
+try:
+    Processes.notification(it, neighbor, "receive", 1, 2, "text", None, b"", b"")
+    Processes.notification(it, neighbor, "send", 1, 2, b"", b"", b"")
+except TypeError:
+    written.append("TypeError")
+print(written)
+"""
+
+
+def test_a_message_that_is_none_is_reported_once_and_stops_nothing() -> None:
+    assert python(HEADER) == "['TypeError']", "ExaBGP mended this itself: the patch may go"
+    assert python("launch.mend()" + HEADER) == "['line']"
