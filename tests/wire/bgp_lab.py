@@ -178,6 +178,9 @@ router bgp {self.asn}
     def stale(self) -> int:
         return self.vtysh("show ip bgp").count("\nS")
 
+    def up(self, family: int) -> bool:
+        return bool(self.session(family)["bgpState"] == "Established")
+
     def session(self, family: int = 4, peer: str = "") -> dict[str, Any]:
         peer = peer or (self.ours6 if family == 6 else self.ours4)
         found: dict[str, Any] = json.loads(self.vtysh(f"show bgp neighbors {peer} json"))[peer]

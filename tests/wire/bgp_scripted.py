@@ -56,6 +56,7 @@ class Scripted(Linked):
         super().__init__(number, lab.folder)
         lab.others.append(self)
         self.open = opening(self.asn, self.v4, 9)
+        self.first: list[bytes] = []  # what the next connections get instead of it, each one
         self.reads = threading.Event()
         self.reads.set()
         self.speaks = threading.Event()  # keepalives, and its OPEN
@@ -63,16 +64,21 @@ class Scripted(Linked):
         self.sessions = 0  # that were established
         self.notifications: list[tuple[int, int]] = []  # that we were sent
         self.heard: list[Heard] = []
+        self.broken: list[str] = []  # what was sent to us and is no BGP
         self._tables: dict[socket.socket, dict[str, bytes]] = {}
         self._live: list[socket.socket] = []
         self._listeners: list[socket.socket] = []
         self._over = False
+        self._pause = threading.Event()
 
-    def start(self, password: str = "") -> None:
+    def start(self, password: str = "", receive: int = 0) -> None:
+        """`receive`: bytes that its kernel takes while it reads nothing."""
         for family, address in ((socket.AF_INET, self.v4), (socket.AF_INET6, self.v6)):
             listener = socket_in(self.namespace, family, socket.SOCK_STREAM)
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             self._key(listener, password)
+            if receive:
+                listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive)
             listener.bind((address, 179))
             listener.listen(8)
             self._listeners.append(listener)
@@ -80,6 +86,7 @@ class Scripted(Linked):
 
     def kill(self) -> None:
         self._over = True
+        self._pause.set()
         self.reads.set()
         for end in (*self._listeners, *self._live):
             with suppress(OSError):
@@ -93,6 +100,16 @@ class Scripted(Linked):
         for end in list(self._live):
             with suppress(OSError):
                 end.sendall(data)
+
+    def beats(self) -> None:
+        """Keepalives without end, whether it hears any or not."""
+
+        def beat() -> None:
+            while not self._over:
+                self.say(message(KEEPALIVE))
+                self._pause.wait(0.5)
+
+        threading.Thread(target=beat, daemon=True).start()
 
     def password(self, word: str) -> None:
         """A new key, for the sessions that are up and for those to come."""
@@ -139,7 +156,7 @@ class Scripted(Linked):
     def _serve(self, end: socket.socket) -> None:
         try:
             if self.speaks.is_set():
-                end.sendall(message(OPEN, self.open))
+                end.sendall(message(OPEN, self.first.pop(0) if self.first else self.open))
             for kind, body in self._messages(end):
                 self._take(end, kind, body)
         except OSError:
@@ -154,6 +171,9 @@ class Scripted(Linked):
         data = b""
         while True:
             while len(data) >= 19 and len(data) >= (length := struct.unpack_from("!H", data, 16)[0]):
+                if not data.startswith(MARKER) or not 19 <= length <= 4096 or not OPEN <= data[18] <= REFRESH:
+                    self.broken.append(data[:19].hex())
+                    return
                 yield data[18], data[19:length]
                 data = data[length:]
             self.reads.wait()

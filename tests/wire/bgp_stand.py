@@ -44,8 +44,11 @@ class Stand:
         self.tell()
         self.agent.want(self.wants)
 
+    def neighbors(self) -> list[dict[str, Any]]:
+        return [r.neighbor(f, **self.options) for r in self.routers for f in (4, 6)]
+
     def tell(self) -> None:
-        self.agent.neighbors(*(r.neighbor(f, **self.options) for r in self.routers for f in (4, 6)))
+        self.agent.neighbors(*self.neighbors())
 
     def peers(self, *numbers: int) -> list[str]:
         chosen = [r for r in self.routers if r.number in (numbers or (1, 2))]
