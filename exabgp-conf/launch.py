@@ -2,6 +2,7 @@
 
 In:  argv as for `exabgp` (`launch.py FILE`, `launch.py validate FILE`); environment variables exabgp.*.
 Out: ExaBGP itself, in this process.
+One file because it is what stands between us and ExaBGP: who upgrades it reads this from end to end.
 """
 
 import re

@@ -9,8 +9,8 @@ may win; `done` means parsed, not sent; an identical announcement sends nothing;
 drops withdraws; a helper that died took answers and events with it. Hence the rules:
   1. one outstanding command per (peer, prefix), until its answer AND its sent UPDATE were seen;
   2. commands only for sessions that are up, at most WINDOW prefixes at once, a share for each (a router
-     that reads nothing holds up no other); but a withdrawal never waits, or the replay (3) would announce for a
-     moment what nobody wants any more;
+     that reads nothing holds up no other); but a withdrawal never waits, or the replay (3) would announce
+     for a moment what nobody wants any more;
   3. after a bounce ExaBGP replays its own table: that is waited for like a command;
   4. End-of-RIB goes last, per family: ExaBGP sends it when nothing is pending, so it is a fence as well;
   5. whatever is not confirmed in time, or unsure after a lost helper, is read back: flush and fence (resync).
