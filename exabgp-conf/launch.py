@@ -14,6 +14,7 @@ from types import ModuleType
 from typing import Any
 
 VERSION = "5.0.15"
+PAUSE = 3  # seconds: a router hears of a dead path within one, and would end the next session over it
 SOON = (0, 0.1, 0.3)  # seconds before each of the first tries after a loss
 SEND_HOLD = 480  # seconds for a router that reads nothing, where the hold time is none (RFC 9687)
 AHEAD = 4096  # bytes that may wait for a socket while more is written: the longest message
@@ -251,14 +252,15 @@ def a_session_ends_with_a_cease() -> None:
 
     ExaBGP's teardown closes without a word where graceful restart was negotiated, so the router keeps the
     routes: wrong when BFD found the path dead (RFC 5882 section 4.3, RFC 9384). It has no answer, so that it
-    may overtake commands whose answers are awaited.
+    may overtake commands whose answers are awaited. The next session waits PAUSE.
     """
     from exabgp.bgp.message import Notify
     from exabgp.reactor.api.command.command import Command
-    from exabgp.reactor.peer import Peer
+    from exabgp.reactor.peer import ACTION, Peer
 
-    original = Peer._main
+    original, original_run = Peer._main, Peer.run
     due: dict[Any, int] = {}  # peer → subcode
+    pausing: dict[Any, float] = {}  # peer → until when
 
     @Command.register("cease", True)  # type: ignore[untyped-decorator]
     def cease(_: Any, reactor: Any, service: str, line: str, use_json: bool) -> bool:
@@ -271,12 +273,21 @@ def a_session_ends_with_a_cease() -> None:
 
     def main(self: Any) -> Any:
         due.pop(self, None)
+        pausing.pop(self, None)
         for action in original(self):
             yield action
             if self in due:
+                pausing[self] = time.monotonic() + PAUSE
                 raise Notify(6, due.pop(self), b"")
 
-    Peer._main = main
+    def run(self: Any) -> Any:
+        if self in pausing and self._restart and not self.generator:
+            if time.monotonic() < pausing[self]:
+                return ACTION.LATER
+            del pausing[self]
+        return original_run(self)
+
+    Peer._main, Peer.run = main, run
 
 
 def a_peer_is_told_why_it_is_taken_out() -> None:

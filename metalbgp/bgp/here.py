@@ -5,15 +5,17 @@ Elsewhere: seek.py asks, and says what follows.
 """
 
 import socket
+import sys
 from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
 from metalbgp.bgp.values import Neighbor
-from metalbgp.model.addresses import canonical, family
+from metalbgp.model.addresses import canonical, family, parse
 from metalbgp.model.reasons import VRFMissing
 
 DEVICES: Final = Path("/sys/class/net")
+ROUTES: Final = Path("/proc/net")
 FIRST_PORT: Final = Path("/proc/sys/net/ipv4/ip_unprivileged_port_start")
 
 
@@ -49,6 +51,36 @@ def vrf(name: str) -> VRFMissing | None:
     except OSError:
         return VRFMissing(vrf=name)
     return None if "DEVTYPE=vrf" in about.split() else VRFMissing(vrf=name, other=True)
+
+
+def near(address: str, net: Path = ROUTES) -> bool:
+    """Whether the main table reaches it without a gateway: on a link of this node's own."""
+    wanted, best = parse(address), (-1, True)
+    if wanted.version == 4:
+        for line in _lines(net / "route"):
+            words = line.split()
+            first, gateway, mask = (_number4(words[field]) for field in (1, 2, 7))
+            if int(wanted) & mask == first:
+                best = max(best, (mask.bit_count(), not gateway))
+    else:
+        for line in _lines(net / "ipv6_route"):
+            words = line.split()
+            length = int(words[1], 16)
+            if int(wanted) >> (128 - length) == int(words[0], 16) >> (128 - length) and words[9] != "lo":
+                best = max(best, (length, not int(words[4], 16)))
+    return best[1]
+
+
+def _lines(path: Path) -> list[str]:
+    """Without the titles that one of the two files has."""
+    with suppress(OSError):
+        return [line for line in path.read_text().splitlines() if not line.startswith("Iface")]
+    return []
+
+
+def _number4(text: str) -> int:
+    """/proc/net/route has addresses as the machine's own words."""
+    return int.from_bytes(int(text, 16).to_bytes(4, sys.byteorder), "big")
 
 
 def mac(interface: str) -> bytes:

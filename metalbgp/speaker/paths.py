@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from metalbgp import logs
+from metalbgp.bgp.here import near
 from metalbgp.bgp.values import Neighbor
 from metalbgp.loop import Loop
 
@@ -32,7 +33,8 @@ def watched(neighbor: Neighbor) -> dict[str, Any] | None:
         "peer": neighbor.address,
         "local": neighbor.local_address,
         "interface": neighbor.interface,
-        "multihop": neighbor.multihop,
+        # As FRR does: a peer of our own AS need not be on the link, and nothing in its BGPPeer says so.
+        "multihop": neighbor.multihop or (neighbor.ibgp and not near(neighbor.address)),
         "receive": bfd.receive,
         "transmit": bfd.transmit,
         "multiplier": bfd.multiplier,

@@ -88,7 +88,7 @@ class Router(Linked):
     def __init__(self, number: int, folder: Path) -> None:
         super().__init__(number, folder)
         self._peers: tuple[str, ...] = self.ours4, self.ours6
-        self._zebra: subprocess.Popen[bytes] | None = None
+        self._others: list[subprocess.Popen[bytes]] = []  # zebra, bfdd
         shutil.chown(self.folder, "frr", "frr")
 
     def start(
@@ -101,11 +101,12 @@ class Router(Linked):
         peers: Iterable[str] | None = None,
         port: int = 179,
         zebra: bool = False,
+        bfd: str = "",
     ) -> None:
         """`peers`: whom it knows, with remote_as and neighbor_lines; else our two addresses on its link.
 
         `before`: what stands outside of `router bgp`; `lines`: what stands in it. `zebra`: with it, for what
-        bgpd cannot do alone: router advertisements.
+        bgpd cannot do alone: router advertisements. `bfd`: what stands in `bfd`; bfdd and zebra run then.
         """
         if peers is not None:
             self._peers = tuple(peers)
@@ -127,30 +128,36 @@ router bgp {self.asn}
         path = self.folder / "bgpd.conf"
         path.write_text(config)
         path.chmod(0o644)
-        if zebra:
-            self._start_zebra()
+        if zebra or bfd:
+            self._start("zebra", "", "zserv.api")
+        if bfd:
+            self._start("bfdd", f"bfd\n{bfd}\n", "bfdd.vty", "--bfdctl", str(self.folder / "bfdd.sock"))
         command = ["ip", "netns", "exec", self.namespace, str(BGPD), "-f", str(path)]
-        command += ["-z", str(self.folder / "zserv.api")] if zebra else ["-Z"]
+        command += ["-z", str(self.folder / "zserv.api")] if zebra or bfd else ["-Z"]
         command += ["-i", str(self.folder / "bgpd.pid"), "--vty_socket", str(self.folder)]
         command += ["-u", "frr", "-g", "frr", "-p", str(port), "--log", f"file:{self.folder / 'bgpd.log'}"]
         self._process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         wait_for((self.folder / "bgpd.vty").exists, "bgpd's socket")
 
-    def _start_zebra(self) -> None:
-        (self.folder / "zebra.conf").touch(mode=0o644)
-        command = ["ip", "netns", "exec", self.namespace, str(BGPD.with_name("zebra"))]
-        command += ["-f", str(self.folder / "zebra.conf"), "-i", str(self.folder / "zebra.pid")]
-        command += ["-z", str(self.folder / "zserv.api"), "--vty_socket", str(self.folder)]
-        command += ["-u", "frr", "-g", "frr", "--log", f"file:{self.folder / 'zebra.log'}"]
-        self._zebra = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        wait_for((self.folder / "zserv.api").exists, "zebra's socket")
+    def _start(self, daemon: str, configuration: str, made: str, *words: str) -> None:
+        path = self.folder / f"{daemon}.conf"
+        path.write_text(configuration)
+        path.chmod(0o644)
+        command = ["ip", "netns", "exec", self.namespace, str(BGPD.with_name(daemon))]
+        command += ["-f", str(path), "-i", str(self.folder / f"{daemon}.pid")]
+        command += ["-z", str(self.folder / "zserv.api"), "--vty_socket", str(self.folder), *words]
+        command += ["-u", "frr", "-g", "frr", "--log", f"file:{self.folder / daemon}.log"]
+        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        self._others.append(process)
+        wait_for((self.folder / made).exists, f"{daemon}'s socket")
 
     def kill(self) -> None:
         super().kill()
-        if self._zebra is not None:
-            self._zebra.kill()
-            self._zebra.wait(10)
-        for left in ("bgpd.vty", "zebra.vty", "zserv.api"):
+        for process in self._others:
+            process.kill()
+            process.wait(10)
+        self._others.clear()
+        for left in ("bgpd.vty", "zebra.vty", "bfdd.vty", "bfdd.sock", "zserv.api"):
             (self.folder / left).unlink(missing_ok=True)
 
     def pause(self) -> None:

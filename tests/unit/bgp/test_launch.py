@@ -265,3 +265,31 @@ print(written)
 def test_a_message_that_is_none_is_reported_once_and_stops_nothing() -> None:
     assert python(HEADER) == "['TypeError']", "ExaBGP mended this itself: the patch may go"
     assert python("launch.mend()" + HEADER) == "['line']"
+
+
+def test_a_session_that_shall_end_with_a_cease_says_so_and_pauses() -> None:
+    code = """
+from types import SimpleNamespace
+from exabgp.bgp.message import Notify
+from exabgp.reactor.api.command.command import Command
+from exabgp.reactor.peer import ACTION, Peer
+Peer._main = lambda self: iter(range(9))
+launch.mend()
+peer = Peer.__new__(Peer)
+peer._restart, peer.generator, peer.proto = True, None, None
+peer.neighbor = {"peer-address": "10.0.0.1"}
+reactor = SimpleNamespace(established_peers=lambda: ["one"], _peers={"one": peer})
+line = "neighbor 10.0.0.1 cease 10"
+command = Command.callback["text"]["cease"]
+generator = Peer._main(peer)
+print(next(generator), next(generator))
+command(None, reactor, "service", "neighbor 10.0.0.2 cease 10", False)
+print(next(generator))
+command(None, reactor, "service", line, False)
+try:
+    next(generator)
+except Notify as notify:
+    print(notify.code, notify.subcode, notify.data)
+print(peer.run() == ACTION.LATER)
+"""
+    assert python(code).splitlines() == ["0 1", "2", "6 10 b''", "True"]
