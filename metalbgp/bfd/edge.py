@@ -14,8 +14,9 @@ import select
 import socket
 import time
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
+from types import MappingProxyType
 from typing import Any, Final
 
 from metalbgp import logs
@@ -24,8 +25,8 @@ from metalbgp.bfd.live import Live
 from metalbgp.bfd.machine import Parameters, Session
 from metalbgp.bfd.receiver import Receiver
 from metalbgp.bfd.sockets import Datagram
-from metalbgp.bfd.values import Floor, Wanted
-from metalbgp.bfd.wire import Drop
+from metalbgp.bfd.values import Floor, Resume, Wanted
+from metalbgp.bfd.wire import Drop, State
 from metalbgp.clocks import clock
 
 RETRY: Final = 1.0  # seconds between two tries to have a port that somebody else holds
@@ -64,8 +65,14 @@ class Edge:
     def __len__(self) -> int:
         return len(self._lives)
 
-    def change(self, wanted: Iterable[Wanted], keep: frozenset[str] = frozenset()) -> None:
-        """These sessions and no others; `keep`: as they are, because what was said of them is unreadable."""
+    def change(
+        self,
+        wanted: Iterable[Wanted],
+        keep: frozenset[str] = frozenset(),
+        resume: Mapping[str, Resume] = MappingProxyType({}),
+    ) -> None:
+        """These sessions and no others; `keep`: as they are, because what was said of them is unreadable;
+        `resume`: how those that are not here yet were in a process before this one."""
         now, asked = clock(), {each.key: each for each in wanted}
         for key in [key for key in self._lives if key not in asked and key not in keep]:
             self._end(key, now)
@@ -76,19 +83,39 @@ class Edge:
                 live = None
             offered = self._floor.offer(one)
             if live is None:
-                self._begin(one, offered, now)
-            elif live.wanted != one:
-                live.wanted, live.offered = one, offered
+                self._begin(one, offered, now, resume.get(key))
+            elif live.wanted != one or live.handed:
+                live.wanted, live.offered, live.handed = one, offered, False
                 live.session.change(_parameters(offered), now)
                 live.due = now
         self._listen(now)
         self._planned = now
 
-    def leave(self) -> None:
-        """AdminDown on every session, at once; gone() when it was said often enough."""
+    def hand_over(self, patience: int) -> None:
+        """Ask every router that is Up to wait so many µs for us: another process will go on with its session.
+        `handed` when all have agreed."""
         now = clock()
-        for key in tuple(self._lives):
+        for live in self._lives.values():
+            if live.session.state is State.UP:
+                parameters = _parameters(live.offered)
+                transmit = max(parameters.transmit, -(-patience // parameters.multiplier))
+                live.session.change(parameters._replace(transmit=transmit), now)
+                live.handed, live.due = True, now
+        self._planned = now
+
+    @property
+    def handed(self) -> bool:
+        """Whether every session that was to be handed over is, or has ended."""
+        return all(not live.handed or live.kept or not live.up for live in self._lives.values())
+
+    def leave(self) -> None:
+        """AdminDown at once on every session that nobody goes on with; gone when it was said often enough."""
+        now = clock()
+        for key, live in tuple(self._lives.items()):
+            kept = live.handed and live.kept
             self._end(key, now)
+            if kept:
+                self._forget(live)
         self._planned = now
         self.run()
 
@@ -149,17 +176,26 @@ class Edge:
 
     # Sessions
 
-    def _begin(self, wanted: Wanted, offered: Wanted, now: float) -> None:
+    def _begin(self, wanted: Wanted, offered: Wanted, now: float, resume: Resume | None) -> None:
         for old in [one for one in self._leaving if one.wanted.place[0] == wanted.peer]:
             self._turn(old, now, 0.0)  # one goodbye at least; more would be taken for the new session's
             self._forget(old)
-        discriminator = 0
-        while not discriminator or discriminator in self._by_discriminator:
-            discriminator = int.from_bytes(os.urandom(4), "big")
-        session = Session(_parameters(offered), discriminator, now, random.random)
-        live = Live(wanted, offered, session)
-        self._lives[wanted.key] = self._by_discriminator[discriminator] = live
+        parameters, known = _parameters(offered), self._by_discriminator
+        if resume is not None and resume.lives(now) and resume.memory.discriminator not in known:
+            live = Live(wanted, offered, Session.resumed(resume.memory, parameters, now, random.random))
+            live.port = resume.port
+            logs.log("bfd-resumed", peer=wanted.key, silent=round(now - resume.at, 3))
+        else:
+            session = Session(parameters, self._fresh_discriminator(), now, random.random)
+            live = Live(wanted, offered, session)
+        self._lives[wanted.key] = known[live.session.discriminator] = live
         self._open(live)
+
+    def _fresh_discriminator(self) -> int:
+        found = 0
+        while not found or found in self._by_discriminator:
+            found = int.from_bytes(os.urandom(4), "big")
+        return found
 
     def _end(self, key: str, now: float) -> None:
         live = self._lives.pop(key)

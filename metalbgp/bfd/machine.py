@@ -46,8 +46,14 @@ class Memory(NamedTuple):
     remote_multiplier: int
     remote_transmit: int  # µs, as all of these
     remote_receive: int
+    multiplier: int
     said_transmit: int
     said_receive: int
+
+    @property
+    def patience(self) -> int:
+        """µs of silence that the other end allows us."""
+        return self.multiplier * max(self.said_transmit, self.remote_receive)
 
 
 class _Poll(NamedTuple):
@@ -78,7 +84,7 @@ class Session:
         self._patience = self._said_receive  # our receive interval in force
         self._poll: _Poll | None = None
         self._next_poll = 0.0  # not before: answers to the last one may still be on their way
-        self._settled = True  # a packet without Final came since the last Poll Sequence
+        self._distinct = True  # a packet without Final came since the last Poll
         self._sent = self._heard = -math.inf
         self._due = now
         self._expires = math.inf
@@ -121,6 +127,7 @@ class Session:
             self.remote.multiplier,
             self.remote.transmit,
             self.remote.receive,
+            self.parameters.multiplier,
             self._said_transmit,
             self._said_receive,
         )
@@ -140,6 +147,11 @@ class Session:
     @property
     def polling(self) -> bool:
         return self._poll is not None
+
+    @property
+    def settled(self) -> bool:
+        """Whether the other end knows the timers that are asked for."""
+        return self._poll is None and self._said_transmit == self.parameters.transmit
 
     @property
     def transmit(self) -> int:
@@ -189,7 +201,7 @@ class Session:
         if packet.final:
             self._polled(at)
         else:
-            self._settled = True
+            self._distinct = True
         self._owes_final |= packet.poll
         self._heard = at
         self._wait()
@@ -251,11 +263,11 @@ class Session:
         if self.state is not UP:
             self._said_transmit = self._pace = max(transmit, UNTIL_UP)
             self._said_receive = self._patience = receive
-            self._poll, self._settled, self._next_poll = None, True, 0.0
+            self._poll, self._distinct, self._next_poll = None, True, 0.0
             return
         if (transmit, receive) == (self._said_transmit, self._said_receive):
             return
-        if self._poll is not None or not self._settled or now < self._next_poll:
+        if self._poll is not None or not self._distinct or now < self._next_poll:
             return  # two changes in one sequence: nobody could tell which of them a Final answers
         self._said_transmit, self._said_receive = transmit, receive
         self._pace = min(self._pace, transmit)  # quicker at once, slower when the other end knows
@@ -269,7 +281,7 @@ class Session:
         if self._poll is None or self._poll.first > at:
             return
         self._next_poll = self._poll.last + (at - self._poll.first)  # all other Finals are here by then
-        self._poll, self._settled = None, False
+        self._poll, self._distinct = None, False
         self._pace, self._patience = self._said_transmit, self._said_receive
 
     def _pause(self) -> float:
