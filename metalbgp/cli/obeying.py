@@ -7,7 +7,7 @@ Elsewhere: the list of orders is orders.py.
 
 from collections.abc import Iterable, Mapping
 
-from metalbgp.model.orders import DRAIN, HOLD, SHUT, Order, Orders, obeyed
+from metalbgp.model.orders import DRAIN, HOLD, RELEASE, SHUT, Order, Orders, obeyed
 from metalbgp.model.report import NodeReport, OrderReport
 
 
@@ -29,7 +29,7 @@ def order_of(one: OrderReport) -> Order:
         action=one.action,
         node=one.node,
         address=one.target if one.action == HOLD else "",
-        peer=one.target if one.action == SHUT else "",
+        peer=one.target if one.action in (SHUT, RELEASE) else "",
         reason=one.reason,
         author=one.author,
         expires=one.expires,

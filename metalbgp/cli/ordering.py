@@ -24,14 +24,14 @@ from metalbgp.cli.render import Answer
 from metalbgp.cluster.resources import SPEAKER_ORDERS
 from metalbgp.config import durations, orders
 from metalbgp.config.mistakes import Mistake
-from metalbgp.model.orders import DRAIN, HOLD, SHUT, Order
+from metalbgp.model.orders import DRAIN, HOLD, RELEASE, SHUT, Order
 
 CONFLICT = 409
 WHOAMI = "/apis/authentication.k8s.io/v1/selfsubjectreviews"
-PAST = {HOLD: "held", SHUT: "shut", DRAIN: "drained"}
+PAST = {HOLD: "held", SHUT: "shut", DRAIN: "drained", RELEASE: "released"}
 NOT_ALLOWED = "not allowed to write speakerorders; ask for ClusterRole metalbgp-operator"
 NO_KIND = "there is no kind SpeakerOrder here yet: a controller of this version brings it (metalbgp doctor)"
-OPPOSITE = {HOLD: "unhold", SHUT: "unshut", DRAIN: "undrain"}
+OPPOSITE = {HOLD: "unhold", SHUT: "unshut", DRAIN: "undrain", RELEASE: "release --end"}
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 
@@ -143,7 +143,7 @@ async def give(look: Look, what: What, why: Why) -> Answer:
             action=what.action,
             node=target if what.action == DRAIN else what.node,
             address=target if what.action == HOLD else "",
-            peer=target if what.action == SHUT else "",
+            peer=target if what.action in (SHUT, RELEASE) else "",
             reason=why.reason,
             author=author,
             expires=expires,

@@ -17,12 +17,12 @@ from msgspec import Raw, Struct
 
 from metalbgp.config.schema import Fault
 from metalbgp.model.addresses import AddressError, canonical, claim_name, trimmed
-from metalbgp.model.orders import ACTIONS, DRAIN, HOLD, SHUT, Order, moment
+from metalbgp.model.orders import ACTIONS, DRAIN, HOLD, RELEASE, SHUT, Order, moment
 
 API_VERSION: Final = "metalbgp.io/v1alpha1"
 KIND: Final = "SpeakerOrder"
-NEEDS: Final = {HOLD: "address", SHUT: "peer", DRAIN: "node"}
-MAY: Final = {HOLD: ("node",), SHUT: ("node",), DRAIN: ()}
+NEEDS: Final = {HOLD: "address", SHUT: "peer", DRAIN: "node", RELEASE: "peer"}
+MAY: Final = {HOLD: ("node",), SHUT: ("node",), DRAIN: (), RELEASE: ("node",)}
 LONGEST_NAME: Final = 253
 
 

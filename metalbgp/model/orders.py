@@ -16,14 +16,15 @@ from msgspec import Struct
 HOLD: Final = "Hold"  # the address is announced nowhere, or not from the node
 SHUT: Final = "Shut"  # the session to the peer is down everywhere, or on the node
 DRAIN: Final = "Drain"  # the node leaves: less preferred first, then silent where others announce
-ACTIONS: Final = (HOLD, SHUT, DRAIN)
+RELEASE: Final = "Release"  # withdrawals that a limit of the peer holds back may go
+ACTIONS: Final = (HOLD, SHUT, DRAIN, RELEASE)
 FOREVER: Final = float("inf")
 
 
 class Order(Struct, frozen=True):
     name: str
     action: str  # of ACTIONS; a word of a later version does nothing here
-    node: str = ""  # Hold, Shut: "" every node
+    node: str = ""  # Hold, Shut, Release: "" every node
     address: str = ""  # canonical
     peer: str = ""  # BGPPeer
     reason: str = ""
@@ -40,7 +41,7 @@ class Order(Struct, frozen=True):
     @property
     def target(self) -> str:
         """What it is about, without the node."""
-        return {HOLD: self.address, SHUT: self.peer}.get(self.action, self.node)
+        return {HOLD: self.address, SHUT: self.peer, RELEASE: self.peer}.get(self.action, self.node)
 
 
 def moment(text: str) -> float:
@@ -54,6 +55,7 @@ class Orders(Struct, frozen=True):
 
     holds: Mapping[str, Order] = {}  # by address
     shuts: Mapping[str, Order] = {}  # by peer
+    releases: Mapping[str, Order] = {}  # by peer
     drains: Mapping[str, Order] = {}  # by node, all of them: who leaves must not count on others who do
 
 
@@ -67,11 +69,11 @@ def in_force(orders: Iterable[Order], now: float) -> tuple[Order, ...]:
 
 def obeyed(orders: Iterable[Order], node: str) -> Orders:
     """By a node, of those that are in force. Of two that say the same the one that lasts longer is shown."""
-    found: dict[str, dict[str, Order]] = {HOLD: {}, SHUT: {}, DRAIN: {}}
+    found: dict[str, dict[str, Order]] = {action: {} for action in ACTIONS}
     for one in sorted(orders, key=lambda one: (-one.until, one.name)):
         if one.action in found and (one.action == DRAIN or one.node in ("", node)):
             found[one.action].setdefault(one.target, one)
-    return Orders(holds=found[HOLD], shuts=found[SHUT], drains=found[DRAIN])
+    return Orders(holds=found[HOLD], shuts=found[SHUT], drains=found[DRAIN], releases=found[RELEASE])
 
 
 def next_end(orders: Iterable[Order], now: float) -> float | None:

@@ -109,7 +109,9 @@ class Announcer:
     def orders_here(self) -> tuple[Order, ...]:
         """Those that say no to this node."""
         drain = self.orders.drains.get(self.node.name) if self.node is not None else None
-        found = (*self.orders.holds.values(), *self.orders.shuts.values(), *((drain,) if drain else ()))
+        orders = self.orders
+        found = (*orders.holds.values(), *orders.shuts.values(), *orders.releases.values())
+        found += (drain,) if drain else ()
         return tuple(sorted(found, key=lambda one: one.name))
 
     def set_pod(self, key: str, pod: Pod | None) -> Changes:

@@ -89,8 +89,11 @@ class Guard:
                 session.gone = old.gone
                 session.held = {p: since for p, since in old.held.items() if p in session.standing}
 
-    def judge(self, wants: Iterable[Want], now: float) -> list[Want]:
-        """Those that may go, in their order; withdrawals that came together are held together."""
+    def judge(self, wants: Iterable[Want], now: float, *, said: bool = False) -> list[Want]:
+        """Those that may go, in their order; withdrawals that came together are held together.
+
+        `said`: a person asked for just these, so that nobody need look.
+        """
         may: list[Want] = []
         leaving: dict[str, list[str]] = {}
         for peer, prefix, attributes in wants:
@@ -110,7 +113,7 @@ class Guard:
             else:
                 may.append((peer, prefix, None))
         for peer, prefixes in leaving.items():
-            may += self._withdraw(peer, prefixes, now)
+            may += self._withdraw(peer, prefixes, now, said)
             may += self._fill(peer)
         return may
 
@@ -121,10 +124,10 @@ class Guard:
         most = self.limits(peer).most
         return not most or prefix in session.standing or len(session.standing) < most
 
-    def _withdraw(self, peer: str, prefixes: list[str], now: float) -> list[Want]:
+    def _withdraw(self, peer: str, prefixes: list[str], now: float, said: bool) -> list[Want]:
         session, limit = self._session(peer), self.limits(peer)
         fresh = [prefix for prefix in prefixes if prefix not in session.held]
-        if limit.withdrawals and not self._free(peer):
+        if limit.withdrawals and not said and not self._free(peer):
             while session.gone and session.gone[0] <= now - limit.window:
                 session.gone.popleft()
             if len(session.gone) + len(fresh) > limit.withdrawals:
@@ -151,6 +154,6 @@ class Guard:
         for peer, session in self._sessions.items():
             if session.held and (self._free(peer) or not self.limits(peer).withdrawals):
                 gone, session.held = list(session.held), {}
-                may += self._withdraw(peer, gone, now)
+                may += self._withdraw(peer, gone, now, said=True)
             may += self._fill(peer)
         return may

@@ -161,7 +161,12 @@ class Agent:
 
     def _on_orders(self, known: tuple[Order, ...]) -> None:
         before = self.announcer.orders
-        self._tell(self.announcer.set_orders(known, time.time()))
+        self._tell(self.announcer.set_orders(known, time.time()), said=True)
+        now, orders = time.monotonic(), self.announcer.orders
+        leaves = self._options.node in orders.drains
+        free = {peer.key for peer in self.announcer.peers if leaves or peer.name in orders.releases}
+        if self.speaking:
+            self._want(self.guard.set_free(free.__contains__, now), now)
         if self.announcer.orders != before:
             self.urgent.set()  # somebody looks whether he is obeyed
 
@@ -187,7 +192,8 @@ class Agent:
 
     # ------------------------------------------------------------------ telling
 
-    def _tell(self, changes: Changes) -> None:
+    def _tell(self, changes: Changes, *, said: bool = False) -> None:
+        """`said`: a person ordered it."""
         self.metrics.updates.inc()
         if not self.speaking:
             return
@@ -199,7 +205,7 @@ class Agent:
             self._limited = self.announcer.peers
             self._want(self.guard.set_limits(limits(self._limited), now), now)
         if self.link.connected:  # else the journal that opens the connection begins anew
-            self._want(self.guard.judge(changes.wants, now), now)
+            self._want(self.guard.judge(changes.wants, now, said=said), now)
         if changes.duties or changes.probes:
             self._duties_due.set()
         self.changed.set()

@@ -61,6 +61,7 @@ def test_what_we_write_is_taken_and_read_back_as_it_was(server: ApiServer, order
         ({"action": "Shut", "address": "10.0.0.1"}, "a Shut needs peer"),
         ({"action": "Drain", "node": "n1", "peer": "tor"}, "a Drain needs node"),
         ({"action": "Drain"}, "a Drain needs node"),
+        ({"action": "Release", "node": "n1"}, "a Release needs peer"),
         ({"action": "Announce", "address": "10.0.0.1"}, "Unsupported value"),
         ({"action": "Hold", "address": "web/shop"}, "spec.address"),
         ({"action": "Drain", "node": "n1", "expires": "tomorrow"}, "spec.expires"),

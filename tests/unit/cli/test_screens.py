@@ -66,7 +66,7 @@ def test_help_lists_every_verb() -> None:
         assert f"\n  {verb} " in result.stdout
 
 
-GIVEN = ("hold", "shut", "drain")  # these write
+GIVEN = ("hold", "shut", "drain", "release")  # these write
 
 
 @pytest.mark.parametrize("verb", VERBS)

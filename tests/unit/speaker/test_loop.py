@@ -17,6 +17,7 @@ from metalbgp.cluster.reflector import Changed, Removed
 from metalbgp.cluster.resources import NODES, SPEAKER_CONFIGURATIONS, VIRTUAL_IPS
 from metalbgp.config import compiled, virtualip
 from metalbgp.model.configuration import BGPAdvertisement, Configuration, Peer
+from metalbgp.model.orders import HOLD, RELEASE, Order
 from metalbgp.model.virtualips import Holder, VirtualIP
 from metalbgp.speaker import agent as process
 from metalbgp.speaker import loop as module
@@ -381,6 +382,10 @@ async def test_what_exceeds_the_withdraw_limit_stays_with_the_parent_until_a_per
     ((peer, why),) = world.agent.record.guarded(world.agent.announcer)
     assert peer.name == "tor" and why.explain().startswith("2 withdrawals are held back: more than 2 within")
     world.agent._on_vip(Changed("v", None, vip(2)))  # wanted again: it never was away
-    world.agent._on_configuration(Changed("x", None, CONFIGURATION))  # the limit is lifted
+    world.agent._on_orders((Order("h", HOLD, address="198.51.100.4"),))  # a person's own word is not held
+    assert world.prefixes() == [f"198.51.100.{number}/32" for number in (2, 3)]
+    world.agent._on_orders((Order("r", RELEASE, peer="tor", node="n2"),))
+    assert world.prefixes() == [f"198.51.100.{number}/32" for number in (2, 3, 4)]
+    world.agent._on_orders((Order("r", RELEASE, peer="tor"),))
     assert world.prefixes() == [f"198.51.100.{number}/32" for number in (2, 4)]
     assert not list(world.agent.record.guarded(world.agent.announcer))
