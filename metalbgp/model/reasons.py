@@ -810,7 +810,8 @@ class WithdrawalsHeld(Reason, frozen=True):
 
     def explain(self) -> str:
         return (
-            f"{self.count} withdrawals are held back: more than {self.limit} within {self.window} s "
+            f"{self.count} {'withdrawal is' if self.count == 1 else 'withdrawals are'} held back: "
+            f"more than {self.limit} within {self.window} s "
             f"(annotation metalbgp.io/withdraw-limit)"
         )
 
@@ -827,7 +828,8 @@ class MaximumReached(Reason, frozen=True):
 
     def explain(self) -> str:
         return (
-            f"{self.count} routes are not announced: a node announces {self.most} at most "
+            f"{self.count} {'route is' if self.count == 1 else 'routes are'} not announced: "
+            f"a node announces {self.most} at most "
             "(annotation metalbgp.io/max-routes)"
         )
 

@@ -6,7 +6,8 @@ Elsewhere: what is wanted is announcer.py; who sends, and the order that lets go
 
 Two limits, both off unless a BGPPeer has their annotation. A withdraw limit: so many withdrawals within so
 many seconds are somebody's change, more are somebody's mistake. What would exceed it is held back whole, as
-it came, and stays announced until it is wanted again, the limit is lifted, or a person lets go. An outbound
+it came, and so is all that follows within the window; it stays announced until it is wanted again, the limit
+is lifted, or a person lets go. An outbound
 maximum: the router closes the session over too many prefixes, so what is beyond it is not announced.
 """
 
@@ -130,7 +131,8 @@ class Guard:
         if limit.withdrawals and not said and not self._free(peer):
             while session.gone and session.gone[0] <= now - limit.window:
                 session.gone.popleft()
-            if len(session.gone) + len(fresh) > limit.withdrawals:
+            waiting = sum(since > now - limit.window for since in session.held.values())
+            if len(session.gone) + waiting + len(fresh) > limit.withdrawals:
                 session.held.update(dict.fromkeys(fresh, now))
                 return []
             session.gone.extend([now] * len(fresh))

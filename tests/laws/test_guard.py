@@ -80,8 +80,9 @@ def test_withdrawals_that_come_together_are_held_together() -> None:
     assert guard.judge([(PEER, prefix, None) for prefix in PREFIXES[:3]], 1.0)
     assert guard.judge([(PEER, PREFIXES[3], None)], 59.0) == []
     assert guard.judge([(PEER, prefix, None) for prefix in PREFIXES[4:8]], 100.0) == []  # four at once
-    assert guard.judge([(PEER, PREFIXES[8], None)], 100.0) == [(PEER, PREFIXES[8], None)]
-    assert guard.held(PEER).keys() == {*PREFIXES[3:8]}
+    assert guard.judge([(PEER, PREFIXES[8], None)], 100.0) == []  # it belongs to the same mistake
+    assert guard.judge([(PEER, PREFIXES[9], None)], 161.0) == [(PEER, PREFIXES[9], None)]
+    assert guard.held(PEER).keys() == {*PREFIXES[3:9]}
     assert guard.judge([(PEER, PREFIXES[4], MED[1])], 101.0) == [(PEER, PREFIXES[4], MED[1])]
     assert PREFIXES[4] not in guard.held(PEER)
 
