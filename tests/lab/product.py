@@ -54,6 +54,7 @@ CONFIGURATION: Final = (
     POOLS,
     f"{METALLB}/communities",
     f"{METALLB}/bfdprofiles",
+    f"/apis/metalbgp.io/v1alpha1/namespaces/{SYSTEM}/speakerorders",
 )
 RANGE: Final = "198.51.100.0/24"  # outside of every segment of the lab: only a route leads there
 TICK: Final = 0.1  # seconds between two looks
@@ -398,14 +399,18 @@ class Product:
 
     def cli(self, *words: str, text: str = "") -> dict[str, Any]:
         """The command of the checkout, against this cluster, as JSON; `text` is its standard input."""
+        found: dict[str, Any] = json.loads(self.told(*words, "-o", "json", text=text))
+        return found
+
+    def told(self, *words: str, text: str = "") -> str:
+        """The same in words, whatever its exit code."""
         environment = {**os.environ, "KUBECONFIG": str(self.lab.kubeconfig), "PYTHONPATH": str(REPOSITORY)}
-        command = [sys.executable, "-m", "metalbgp.cli", *words, "-o", "json"]
+        command = [sys.executable, "-m", "metalbgp.cli", *words]
         done = subprocess.run(
             command, env=environment, input=text, capture_output=True, text=True, check=False, timeout=60
         )
         assert done.stdout, done.stderr
-        found: dict[str, Any] = json.loads(done.stdout)
-        return found
+        return done.stdout
 
     def logs(self, pod: str, lines: int = -1, *, previous: bool = False) -> str:
         words = ["logs", "-n", SYSTEM, pod, f"--tail={lines}", *(["--previous"] if previous else [])]

@@ -46,7 +46,7 @@ def test_a_mass_withdrawal_is_held_loudly_until_a_person_releases_it(product: Pr
     )
     product.lab.kubectl("delete", "bgpadvertisement", "all", "-n", SYSTEM)  # and now it is meant
     until("it is held", lambda: product.session("n1", "tor").get("held") == 3)
-    product.cli("release", "tor", "--reason", "the test means it")
+    product.told("release", "tor", "--reason", "the test means it")
     for address in addresses:
         product.routed(address, on=())
 
