@@ -53,6 +53,10 @@ Fault = Callable[[Product], None]
 def main(console: Console, say: Callable[[str], None], lab: str, implementation: str) -> int:
     product = Product(Lab.attach(lab))
     ours = implementation == "metalbgp"
+    faults = OURS if ours else THEIRS
+    with suppress(LabError):
+        command(product, "drain", "--help")
+        faults = {**faults, "node drained": drained} if ours else faults
     console.print(f"  before {noise.measure()}", highlight=False)
     good = True
     with visited(product) as address:
@@ -60,7 +64,7 @@ def main(console: Console, say: Callable[[str], None], lab: str, implementation:
         for graceful in (True, False) if ours else (False,):
             product.peer(enableGracefulRestart=True) if graceful else product.peer()
             for announcers in ANNOUNCERS:
-                for name, fault in (OURS if ours else THEIRS).items():
+                for name, fault in faults.items():
                     word = "on" if graceful else "off"
                     say(f"{name}, {len(announcers)} announcers, graceful restart {word}")
                     prepared(product, address, announcers, graceful=graceful)
