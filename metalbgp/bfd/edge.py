@@ -87,7 +87,7 @@ class Edge:
             elif live.wanted != one or live.handed:
                 live.wanted, live.offered, live.handed = one, offered, False
                 live.session.change(_parameters(offered), now)
-                live.due = now
+                live.due, live.stirred = now, True
         self._listen(now)
         self._planned = now
 
@@ -161,8 +161,9 @@ class Edge:
         """By key, the rows that changed since this was called. A failure is told once: whoever acts on it
         must not do so again because a word of the row changed."""
         changed: dict[str, Any] = {}
-        for key, live in self._lives.items():
-            row = self._row(live)
+        for key in [key for key, live in self._lives.items() if live.stirred]:
+            live = self._lives[key]
+            live.stirred, row = False, self._row(live)
             if row != live.told:
                 changed[key], live.told = row, row | {"failed": False}
                 live.failed = False
@@ -210,7 +211,7 @@ class Edge:
             live.sender.close()
 
     def _turn(self, live: Live, now: float, late: float) -> None:
-        session, before = live.session, live.session.state
+        session, before, live.stirred = live.session, live.session.state, True
         receiver = self._receivers.get(live.port_of)
         heard = min(now, receiver.heard) if receiver is not None else now
         if late > session.receive * 1e-6:
@@ -241,6 +242,7 @@ class Edge:
 
     def _listen(self, now: float) -> None:
         """A socket for every port and family that a session needs, and no other."""
+        problems = dict(self._problems)
         needed = {live.port_of for live in self._lives.values()}
         kept = needed | {live.port_of for live in self._leaving}
         for which in [which for which in self._receivers if which not in kept]:
@@ -258,6 +260,8 @@ class Edge:
             else:
                 self._problems.pop(which, None)
                 self._epoll.register(fresh.socket.fileno(), select.EPOLLIN)
+        for live in self._lives.values() if problems != self._problems else ():
+            live.stirred = True
         for which, receiver in self._receivers.items():
             here = [live for live in self._lives.values() if live.port_of == which]
             receiver.expect({live.session.discriminator: live.peer for live in here}, now)
@@ -283,6 +287,7 @@ class Edge:
             return Drop.STRANGER
         if not live.near(datagram.ttl):
             packet = Drop.TTL
+        live.stirred = True
         if isinstance(packet, Drop):
             live.refused, live.ttl = packet, datagram.ttl
             return packet

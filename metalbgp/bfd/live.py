@@ -27,6 +27,7 @@ class Live:
         self.since = time.time()  # in its state
         self.handed = False  # another process will go on with it
         self.failed = False  # and nobody was told yet
+        self.stirred = True  # something happened to it since its row was told
         self.told: dict[str, Any] = {}
 
     @property

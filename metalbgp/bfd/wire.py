@@ -19,6 +19,9 @@ _POLL, _FINAL, _INDEPENDENT, _AUTHENTICATED, _DEMAND, _MULTIPOINT = 0x20, 0x10, 
 _WITH_AUTHENTICATION: Final = 26  # at least
 
 
+_WORDS: Final = ("AdminDown", "Down", "Init", "Up")
+
+
 class State(IntEnum):
     """Of a session, as on the wire."""
 
@@ -29,7 +32,7 @@ class State(IntEnum):
 
     @property
     def word(self) -> str:
-        return {0: "AdminDown", 1: "Down", 2: "Init", 3: "Up"}[self.value]
+        return _WORDS[self]
 
 
 class Diagnostic(IntEnum):

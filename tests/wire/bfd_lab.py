@@ -74,13 +74,16 @@ class Router:
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
 
     def start(self, lines: str, **more: str) -> None:
-        """`lines`: what stands in `bfd`; `more`: other daemons with their configuration, as bgpd=…"""
+        """Whatever does not run. `lines`: what stands in `bfd`; `more`: other daemons with their configuration,
+        as bgpd=…"""
         self._run("zebra", "", "zserv.api")
         self._run("bfdd", f"bfd\n{lines}\n", "bfdd.vty")
         for daemon, configuration in more.items():
             self._run(daemon, configuration, f"{daemon}.vty")
 
     def _run(self, daemon: str, configuration: str, made: str) -> None:
+        if daemon in self._processes:
+            return
         path = self.folder / f"{daemon}.conf"
         path.write_text(configuration)
         path.chmod(0o644)
@@ -105,6 +108,9 @@ class Router:
             command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
         )
         wait_for((self.folder / made).exists, f"{daemon} to start")
+        if daemon == "bfdd":  # where the machine grants it: its own delays are not what is tested here
+            pid = (self.folder / "bfdd.pid").read_text().strip()
+            subprocess.run(("chrt", "-a", "-f", "-p", "40", pid), check=False, capture_output=True, timeout=20)
 
     def vtysh(self, *commands: str) -> str:
         words = [word for command in commands for word in ("-c", command)]

@@ -107,11 +107,9 @@ def saturated() -> Iterator[None]:
 
 
 def test_saturated_cores_cost_no_session(lab: Lab) -> None:
-    """FRR has FIFO here as well: its delays are not what is measured."""
+    """FRR has FIFO here as well (bfd_lab.py)."""
     if lab.node.ask()["realtime"] not in ("fifo", "deadline"):
         pytest.skip("this machine grants no realtime class")
-    pid = (lab.router.folder / "bfdd.pid").read_text().strip()
-    run("chrt", "-f", "-p", "40", pid)
     seconds = 600.0 if LONG else 30.0
     with saturated():
         no_flap(lab, seconds)
