@@ -74,8 +74,7 @@ class Router:
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
 
     def start(self, lines: str, **more: str) -> None:
-        """Whatever does not run. `lines`: what stands in `bfd`; `more`: other daemons with their configuration,
-        as bgpd=…"""
+        """Whatever does not run. `lines`: what stands in `bfd`; `more`: other daemons, as bgpd=configuration."""
         self._run("zebra", "", "zserv.api")
         self._run("bfdd", f"bfd\n{lines}\n", "bfdd.vty")
         for daemon, configuration in more.items():
@@ -110,7 +109,8 @@ class Router:
         wait_for((self.folder / made).exists, f"{daemon} to start")
         if daemon == "bfdd":  # where the machine grants it: its own delays are not what is tested here
             pid = (self.folder / "bfdd.pid").read_text().strip()
-            subprocess.run(("chrt", "-a", "-f", "-p", "40", pid), check=False, capture_output=True, timeout=20)
+            command = ("chrt", "-a", "-f", "-p", "40", pid)
+            subprocess.run(command, check=False, capture_output=True, timeout=20)
 
     def vtysh(self, *commands: str) -> str:
         words = [word for command in commands for word in ("-c", command)]
