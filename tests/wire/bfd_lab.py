@@ -74,7 +74,7 @@ class Router:
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
 
     def start(self, lines: str, **more: str) -> None:
-        """Whatever does not run. `lines`: what stands in `bfd`; `more`: other daemons, as bgpd=configuration."""
+        """What does not run. `lines`: what stands in `bfd`; `more`: other daemons, as bgpd=configuration."""
         self._run("zebra", "", "zserv.api")
         self._run("bfdd", f"bfd\n{lines}\n", "bfdd.vty")
         for daemon, configuration in more.items():
