@@ -190,15 +190,23 @@ def said(
             silent = f" ({one.silent})" if one else ""
             return reported(by_node.get(node), peer, prefix, now) + silent
         entry = entries.get((node, address.get(peer, peer), prefix))
+        leaves = leaving(by_node.get(node))
         if entry is None:
-            return f"not yet: the speaker does not have it{waits}"
+            return leaves or f"not yet: the speaker does not have it{waits}"
         if entry.state == "confirmed":
-            return f"confirmed on the wire {ago(entry.since, now)}"
+            less = (
+                f", less preferred: {leaves}" if entry.wanted and entry.wanted.local_preference == 0 else ""
+            )
+            return f"confirmed on the wire {ago(entry.since, now)}{less if leaves else ''}"
         if entry.state == "waiting":
             return f"waiting for {age(entry.since, now)}: session down (metalbgp sessions --node {node})"
         return f"{entry.state} {ago(entry.since, now)}"
 
     return wire
+
+
+def leaving(report: NodeReport | None) -> str:
+    return f"{report.node} leaves ({report.drain[0].why})" if report is not None and report.drain else ""
 
 
 def reported(report: NodeReport | None, peer: str, prefix: str, now: datetime) -> str:

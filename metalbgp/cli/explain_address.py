@@ -31,7 +31,8 @@ from metalbgp.model.virtualips import HELD_PHASES, VirtualIP
 from metalbgp.plan.lines import pool_text
 from metalbgp.plan.scene import Scene
 from metalbgp.select.merge import standing_by
-from metalbgp.select.select import NodeView, held_by
+from metalbgp.select.orders import held_by
+from metalbgp.select.select import NodeView
 
 LABEL = 12  # width of the words in front
 

@@ -15,7 +15,7 @@ from metalbgp.cli.options import Setup, connection_options
 # as help lists them
 VERBS = (
     *("status", "sessions", "routes", "l2", "watch", "services", "explain", "pools"),
-    *("hold", "unhold", "shut", "unshut", "release", "orders"),
+    *("hold", "unhold", "shut", "unshut", "drain", "undrain", "release", "orders"),
     *("validate", "plan", "doctor", "uninstall"),
 )
 

@@ -166,7 +166,7 @@ def _on_wire(scene: Scene, plan: NodePlan | None, heard: Heard) -> Iterator[Rout
         seen.add(key)
         yield _entry_row(scene, heard, entry, key[0], wanted[key][1] if key in wanted else None)
     for key, (route, why) in wanted.items():
-        if key not in seen:
+        if key not in seen and not _leaves(scene, heard.node, why):  # another node announces it, or will
             yield _planned_row(heard.node, route, why, "missing", why=lacks(scene.configuration, why))
 
 
@@ -178,6 +178,15 @@ def lacks(configuration: Configuration, why: Provenance) -> str:
     late = max(delays, default=0) / 1000
     waits = f", announce-delay is {late:g} s" if late else ""
     return f"the speaker does not have it (yet{waits})"
+
+
+def _leaves(scene: Scene, name: str, why: Provenance) -> str:
+    """Why the node leaves, as far as the route is concerned: then it may be withdrawn."""
+    report = next((one for one in scene.reports if one.node == name), None)
+    if report is None or not report.drain or name not in scene.nodes:
+        return ""
+    view = NodeView(scene.configuration, scene.nodes[name], scene.orders.get(name, NO_ORDERS))
+    return report.drain[0].why if all(view.leaves(one) for one in why.advertisements) else ""
 
 
 def _entry_row(scene: Scene, heard: Heard, entry: Entry, peer: str, why: Provenance | None) -> RouteRow:
@@ -220,6 +229,8 @@ def _reported(scene: Scene, plan: NodePlan, name: str, now: datetime) -> Iterato
         elif gone:
             words = f"the speaker is not ready, last heard {ago(report.updated, now)}"
             yield _planned_row(name, route, why, "silent", why=words)
+        elif told is None and (leaves := _leaves(scene, name, why)):
+            yield _planned_row(name, route, why, "unknown", why=f"{name} leaves ({leaves})")
         elif told is not None:
             down = "session down" if told.state == "waiting" else ""
             yield _planned_row(name, route, why, told.state, since=told.since, why=told.why or down)

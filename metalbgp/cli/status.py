@@ -20,14 +20,14 @@ from metalbgp.cli.judge import Judge
 from metalbgp.cli.l2_rows import BAD
 from metalbgp.cli.options import Look, Setup, Wish, common, run
 from metalbgp.cli.pods import Pod, Workload
-from metalbgp.cli.render import Answer, many
+from metalbgp.cli.render import Answer, listed, many
 from metalbgp.cli.sessions import SHUT, UP, Row, rows, trouble
 from metalbgp.cli.status_lines import Counts, PoolUse, Problem, Status, Waiting, screen
 from metalbgp.cluster.decode import Lease
 from metalbgp.model.allocation import Refusal
 from metalbgp.model.configuration import Configuration, Pool
 from metalbgp.model.orders import DRAIN
-from metalbgp.model.report import QUIET, NodeReport, OrderReport
+from metalbgp.model.report import QUIET, DrainReport, NodeReport, OrderReport
 from metalbgp.model.services import Namespace, Node, Service
 from metalbgp.model.virtualips import VirtualIP
 
@@ -158,8 +158,9 @@ def judged(found: Found, wish: Wish, now: datetime, view: float) -> Status:
         routes_confirmed=sum(report.routes_confirmed for report in reports),
         waiting=tuple(Waiting(node, peer, count) for (node, peer), count in sorted(waiting.items())),
         problems=tuple(problems),
-        orders=tuple(
-            dict.fromkeys(order_words(one, report.node) for report in reports for one in report.orders)
+        orders=(
+            *dict.fromkeys(order_words(one, report.node) for report in reports for one in report.orders),
+            *(drain_words(one, report.node) for report in reports for one in report.drain),
         ),
         view_seconds=view,
     )
@@ -300,6 +301,14 @@ def _of_layer2(reports: Sequence[NodeReport]) -> Iterator[Problem]:
         if report.layer2 in BAD and report.candidate_for:
             why = f": {report.layer2_why}" if report.layer2_why else ""
             yield Problem("announced", f"{report.node}: {report.layer2} in L2{why}", "metalbgp l2 --problems")
+
+
+def drain_words(one: DrainReport, node: str) -> str:
+    """n1 leaves (cordoned): 3 routes withdrawn, 1 less preferred, nobody else announces 10.0.0.1/32."""
+    parts = [f"{many(one.withdrawn, 'route')} withdrawn"] if one.withdrawn else []
+    parts += [f"{one.eased:,} less preferred"] if one.eased else []
+    parts += [f"nobody else announces {listed(one.stays, SHOWN)}"] if one.stays else []
+    return f"{node} leaves ({one.why})" + (f": {', '.join(parts)}" if parts else "")
 
 
 def order_words(one: OrderReport, node: str) -> str:

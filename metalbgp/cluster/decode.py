@@ -20,6 +20,7 @@ from metalbgp.model.services import Condition, Endpoint, EndpointSlice, Namespac
 Bytes = bytes | Raw
 
 SERVICE_NAME: Final = "kubernetes.io/service-name"
+SHUTTING_DOWN: Final = "node is shutting down"  # the kubelet's words, in its condition Ready
 NOTHING: Final[Mapping[str, str]] = {}
 
 
@@ -104,6 +105,7 @@ class _Slice(Struct, frozen=True, gc=False):
 class _Condition(Struct, frozen=True, gc=False):
     type: str
     status: str
+    message: str = ""
 
 
 class _Address(Struct, frozen=True, gc=False):
@@ -116,8 +118,16 @@ class _NodeStatus(Struct, frozen=True, gc=False):
     addresses: list[_Address] | None = None
 
 
+class _Taint(Struct, frozen=True, gc=False):
+    key: str
+    effect: str = ""
+    value: str = ""
+
+
 class _NodeSpec(Struct, frozen=True, gc=False):
     pod_cidrs: list[str] | None = field(default=None, name="podCIDRs")
+    unschedulable: bool = False
+    taints: list[_Taint] | None = None
 
 
 class _Node(Struct, frozen=True, gc=False):
@@ -328,7 +338,18 @@ def node(data: Bytes) -> Node:
         network_unavailable=_condition(raw.status.conditions, "NetworkUnavailable"),
         addresses=tuple(a.address for a in raw.status.addresses or () if a.type == "InternalIP"),
         pod_cidrs=tuple(raw.spec.pod_cidrs or ()),
+        unschedulable=raw.spec.unschedulable,
+        taints=tuple(sorted(_taint(one) for one in raw.spec.taints or ())),
+        ready=not any(one.type == "Ready" and one.status != "True" for one in raw.status.conditions or ()),
+        shutting_down=any(
+            one.type == "Ready" and one.status == "False" and SHUTTING_DOWN in one.message
+            for one in raw.status.conditions or ()
+        ),
     )
+
+
+def _taint(one: _Taint) -> str:
+    return intern(f"{one.key}{f'={one.value}' if one.value else ''}:{one.effect}")
 
 
 def namespace(data: Bytes) -> Namespace:

@@ -57,6 +57,7 @@ def read_bgp(
         backup_nodes=more.backup_nodes,
         announce_delay=more.announce_delay,
         service_may=more.service_may,
+        leaving=more.leaving,
         source=raw.metadata.source,
     )
 
@@ -74,6 +75,7 @@ def read_l2(raw: RawL2, findings: Findings, known: Sequence[Pool]) -> L2Advertis
         revertive=more.revertive,
         fenced=more.fenced,
         even=more.even,
+        leaving=more.leaving,
         source=raw.metadata.source,
     )
 

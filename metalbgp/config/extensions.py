@@ -5,6 +5,7 @@ In:  an object's annotations, Findings to note mistakes in. Out: their values; t
 Elsewhere: what they do to a route or a duty is select/, to a session speaker/neighbors.py, to an order plan/.
 """
 
+import re
 from collections.abc import Callable, Iterator, Mapping
 from typing import Final, TypeVar
 
@@ -14,18 +15,22 @@ from metalbgp.config import durations, selectors
 from metalbgp.config.mistakes import Findings, Mistake, near, number, yes
 from metalbgp.config.objects import LabelRequirement, LabelSelector
 from metalbgp.model import extended
+from metalbgp.model.configuration import CORDON, SHUTDOWN, TAINTS, Leaving
 from metalbgp.model.selectors import Selector
 
 PREFIX: Final = "metalbgp.io/"
 OF_ADVERTISEMENTS: Final = (
-    *("announce-delay", "backup-nodes", "extended-communities", "link-bandwidth"),
+    *("announce-delay", "backup-nodes", "drain", "drain-delay", "drain-tolerates"),
+    *("extended-communities", "link-bandwidth"),
     *("med", "prepend", "service-may"),
 )
 MAY: Final = ("blackhole", "communities", "local-preference")  # words of service-may
-OF_LAYER2: Final = ("fencing", "revertive", "spread")
+OF_LAYER2: Final = ("drain", "drain-tolerates", "fencing", "revertive", "spread")
 OF_PEERS: Final = ("listen-port", "max-routes", "ttl-security", "withdraw-limit")
 MOST_ROUTES: Final = 1_000_000
 LONGEST_WINDOW: Final = 24 * 3600  # seconds
+SIGNS: Final = (CORDON, SHUTDOWN, TAINTS)  # words of drain
+TAINT: Final = re.compile(r"[\w./-]+(=[\w.-]*)?(:(NoSchedule|NoExecute|PreferNoSchedule))?", re.ASCII)
 MOST_PREPENDED: Final = 16  # of our own number; longer paths are cut or refused by many routers
 LONGEST_DELAY: Final = 300  # seconds; a data path that needs longer is broken
 FASTEST: Final = 10_000_000  # Mbit/s: ten terabits
@@ -41,6 +46,7 @@ class RouteExtensions(Struct, frozen=True):
     link_bandwidth: int = 0  # Mbit/s for each serving endpoint of the node; 0: not said
     backup_nodes: tuple[Selector, ...] = ()
     announce_delay: int = 0  # milliseconds
+    leaving: Leaving = Leaving()
     service_may: tuple[str, ...] = ()  # which wishes of Services count: words of MAY
 
 
@@ -62,6 +68,7 @@ def of_advertisement(notes: Mapping[str, str] | None, findings: Findings) -> Rou
         backup_nodes=backups,
         announce_delay=read("announce-delay", _delay) or 0,
         service_may=read("service-may", _may) or (),
+        leaving=_leaving(notes, findings),
     )
 
 
@@ -71,6 +78,7 @@ class Layer2Extensions(Struct, frozen=True):
     revertive: bool = True
     fenced: bool = False
     even: bool = False
+    leaving: Leaving = Leaving()
 
 
 def of_layer2(notes: Mapping[str, str] | None, findings: Findings) -> Layer2Extensions:
@@ -83,6 +91,7 @@ def of_layer2(notes: Mapping[str, str] | None, findings: Findings) -> Layer2Exte
         revertive=read("revertive", yes, True),
         fenced=read("fencing", lambda text: _only("lease", text), False),
         even=read("spread", lambda text: _only("even", text), False),
+        leaving=_leaving(notes, findings),
     )
 
 
@@ -144,6 +153,39 @@ def _may(text: str) -> tuple[str, ...]:
     words = set(text.replace(",", " ").split())
     for word in sorted(words - {*MAY}):
         raise Mistake(f'"{word}" is not one of {", ".join(MAY)}{near(word, MAY)}')
+    return tuple(sorted(words))
+
+
+def _leaving(notes: Mapping[str, str] | None, findings: Findings) -> Leaving:
+    """drain, drain-delay and drain-tolerates; the two of them alone do nothing until somebody drains."""
+
+    def read(name: str, how: Callable[[str], T], otherwise: T) -> T:
+        text = (notes or {}).get(PREFIX + name)
+        found = None if text is None else findings.read(_field(name), how, text)
+        return otherwise if found is None else found
+
+    usual = Leaving()
+    return Leaving(
+        when=read("drain", _when, usual.when),
+        delay=read("drain-delay", _delay, usual.delay),
+        tolerates=read("drain-tolerates", _taints, usual.tolerates),
+    )
+
+
+def _when(text: str) -> tuple[str, ...]:
+    words = set(text.replace(",", " ").split())
+    for word in sorted(words - {*SIGNS}):
+        raise Mistake(f'"{word}" is not one of {", ".join(SIGNS)}{near(word, SIGNS)}')
+    return tuple(sorted(words))
+
+
+def _taints(text: str) -> tuple[str, ...]:
+    """As `kubectl taint` writes them, with or without value and effect."""
+    words = set(text.replace(",", " ").split())
+    for word in sorted(words):
+        if not TAINT.fullmatch(word):
+            fix = "write key, key=value, key:NoSchedule or key=value:NoExecute"
+            raise Mistake(f'"{word}" is not a taint', fix)
     return tuple(sorted(words))
 
 

@@ -80,5 +80,6 @@ def _ranking(advertisements: Sequence[L2Advertisement]) -> Facts:
     facts: Facts = {}
     for one in advertisements:
         for pool in one.pools:
-            facts.setdefault(pool, set()).add((one.name, one.node_selectors, one.preferences, one.even))
+            ranks = (one.node_selectors, one.preferences, one.even, one.leaving, one.revertive)
+            facts.setdefault(pool, set()).add((one.name, *ranks))
     return facts

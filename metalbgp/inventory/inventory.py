@@ -154,11 +154,15 @@ class Inventory:
     def put_node(self, node: Node) -> Touched:
         before = self.nodes.get(node.name)
         self.nodes[node.name] = node
-        if before is not None and (
-            (before.labels, before.network_unavailable) == (node.labels, node.network_unavailable)
-        ):
+        if before is not None and self._of_node(before) == self._of_node(node):
             return NOTHING
         return self._served_on(node.name)
+
+    def _of_node(self, node: Node) -> tuple[object, ...]:
+        """What its rank may depend on; signs that it leaves only where an advertisement minds any."""
+        minds = any(one.leaving.when for one in self.configuration.l2_advertisements)
+        signs = (node.unschedulable, node.shutting_down, node.taints) if minds else ()
+        return (node.labels, node.network_unavailable, *signs)
 
     def drop_node(self, name: str) -> Touched:
         return self._served_on(name) if self.nodes.pop(name, None) is not None else NOTHING

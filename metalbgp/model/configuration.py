@@ -99,6 +99,17 @@ class Peer(Struct, frozen=True):
         return self.dynamic_asn == "internal" or self.peer_asn == self.my_asn
 
 
+CORDON, TAINTS, SHUTDOWN = "cordon", "taints", "shutdown"  # signs that a node leaves
+
+
+class Leaving(Struct, frozen=True):
+    """When a node counts as leaving, for one advertisement (annotations metalbgp.io/drain…)."""
+
+    when: tuple[str, ...] = ()  # CORDON, TAINTS, SHUTDOWN; none: only when somebody orders it
+    delay: int = 30_000  # milliseconds that its routes stand less preferred before they go
+    tolerates: tuple[str, ...] = ()  # taints that say nothing: key, key=value, key:Effect, key=value:Effect
+
+
 class BGPAdvertisement(Struct, frozen=True):
     """A BGPAdvertisement with its pools and communities resolved."""
 
@@ -120,6 +131,7 @@ class BGPAdvertisement(Struct, frozen=True):
     backup_nodes: tuple[Selector, ...] = ()  # nodes that announce less preferred than the others
     announce_delay: int = 0  # milliseconds before a node that begins to serve an address announces it
     service_may: tuple[str, ...] = ()  # what Services may say of their routes: services.RouteWishes.kinds
+    leaving: Leaving = Leaving()
     source: Source = Source()
 
     @property
@@ -153,6 +165,7 @@ class L2Advertisement(Struct, frozen=True):
     revertive: bool = True  # a better candidate that returns takes the address back
     fenced: bool = False  # fencing: lease; nobody answers without holding the address's Lease
     even: bool = False  # spread: even; addresses of a pool are balanced over equal candidates
+    leaving: Leaving = Leaving()
     source: Source = Source()
 
 

@@ -57,6 +57,7 @@ class Orders(Struct, frozen=True):
     shuts: Mapping[str, Order] = {}  # by peer
     releases: Mapping[str, Order] = {}  # by peer
     drains: Mapping[str, Order] = {}  # by node, all of them: who leaves must not count on others who do
+    held_on: Mapping[str, frozenset[str]] = {}  # address → nodes that alone hold it: in L2 others stand in
 
 
 NO_ORDERS: Final = Orders()
@@ -70,10 +71,21 @@ def in_force(orders: Iterable[Order], now: float) -> tuple[Order, ...]:
 def obeyed(orders: Iterable[Order], node: str) -> Orders:
     """By a node, of those that are in force. Of two that say the same the one that lasts longer is shown."""
     found: dict[str, dict[str, Order]] = {action: {} for action in ACTIONS}
-    for one in sorted(orders, key=lambda one: (-one.until, one.name)):
+    orders = sorted(orders, key=lambda one: (-one.until, one.name))
+    for one in orders:
         if one.action in found and (one.action == DRAIN or one.node in ("", node)):
             found[one.action].setdefault(one.target, one)
-    return Orders(holds=found[HOLD], shuts=found[SHUT], drains=found[DRAIN], releases=found[RELEASE])
+    held_on: dict[str, set[str]] = {}
+    for one in orders:
+        if one.action == HOLD and one.node:
+            held_on.setdefault(one.address, set()).add(one.node)
+    return Orders(
+        holds=found[HOLD],
+        shuts=found[SHUT],
+        drains=found[DRAIN],
+        releases=found[RELEASE],
+        held_on={address: frozenset(nodes) for address, nodes in held_on.items()},
+    )
 
 
 def next_end(orders: Iterable[Order], now: float) -> float | None:

@@ -521,6 +521,31 @@ class ShutByOrder(Ordered, frozen=True):
         return f"metalbgp unshut {self.peer}{node}"
 
 
+class Drained(Reason, frozen=True):
+    """The node leaves, and another one announces what it did."""
+
+    node: str
+    why: str  # drained by whom, cordoned, tainted, shutting down
+    other: str = ""  # the first that announces it
+
+    def explain(self) -> str:
+        by = f", and {self.other} announces it" if self.other else ""
+        return f"{self.node} leaves ({self.why}){by}"
+
+
+class LastNextHop(Reason, frozen=True):
+    """The node leaves, and nobody else announces: it stays, less preferred."""
+
+    node: str
+    prefix: str
+
+    def explain(self) -> str:
+        return f"{self.node} leaves, and no other node announces {self.prefix}: it stays, less preferred"
+
+    def remedy(self) -> str:
+        return "have another node serve and announce it (metalbgp explain says why none does)"
+
+
 class Releasing(Reason, frozen=True):
     def explain(self) -> str:
         return "the address is being released"
@@ -1076,6 +1101,7 @@ NotAnnounced = (
     | OlderConfiguration
     | Releasing
     | BeingProbed
+    | Drained
     | HeldByOrder
     | ShutByOrder
     | NotInPool

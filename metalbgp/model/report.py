@@ -97,6 +97,15 @@ class UnservedReport(Struct, frozen=True):
     service: str
 
 
+class DrainReport(Struct, frozen=True):
+    """The node leaves: what became of its routes (docs/drain.md)."""
+
+    why: str  # drained by whom, cordoned, tainted, shutting down
+    withdrawn: int = 0  # routes that another node announces
+    eased: int = 0  # routes that still stand, less preferred
+    stays: tuple[str, ...] = ()  # of these, prefixes that no other node announces; at most 10
+
+
 class NodeReport(Struct, frozen=True):
     """status of a NodeState: what one speaker does, at most 64 KiB, written on change (contracts.md)."""
 
@@ -121,5 +130,6 @@ class NodeReport(Struct, frozen=True):
     duties_total: int = 0
     probes: tuple[ProbeReport, ...] = ()  # while the VirtualIP is in phase probing; at most 100
     orders: tuple[OrderReport, ...] = ()  # at most 50
+    drain: tuple[DrainReport, ...] = ()  # one, while the node leaves; a list, for a patch replaces it whole
     unserved: tuple[UnservedReport, ...] = ()  # at most 50
     problems: tuple[str, ...] = ()

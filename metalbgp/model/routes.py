@@ -39,6 +39,7 @@ class Provenance(Struct, frozen=True):
     addresses: tuple[str, ...]
     advertisements: tuple[str, ...]
     created: str = ""  # of the oldest of the Services: its localPref wins when Services disagree
+    leaving: bool = False  # the node does: the route carries GRACEFUL_SHUTDOWN and is about to go
 
 
 class Duty(Struct, frozen=True, order=True):

@@ -158,6 +158,10 @@ class Node(Struct, frozen=True, gc=False):
     network_unavailable: bool = False  # condition NetworkUnavailable=True
     addresses: tuple[str, ...] = ()  # status.addresses of type InternalIP
     pod_cidrs: tuple[str, ...] = ()  # spec.podCIDRs
+    unschedulable: bool = False  # cordoned
+    taints: tuple[str, ...] = ()  # key=value:Effect, sorted
+    ready: bool = True  # condition Ready, where somebody says anything else than True
+    shutting_down: bool = False  # by the kubelet's own word: it is not ready because its machine shuts down
 
     @property
     def excluded(self) -> bool:

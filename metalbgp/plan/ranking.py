@@ -21,6 +21,7 @@ from metalbgp.model.selectors import any_matches
 from metalbgp.model.services import Node
 from metalbgp.model.virtualips import Holder, VirtualIP
 from metalbgp.plan.scene import Scene
+from metalbgp.select.leaving import behind, why
 from metalbgp.select.select import node_gate, select
 
 WRITTEN: Final = 5  # candidates in a VirtualIP: enough to outlive four nodes without a controller
@@ -100,9 +101,21 @@ def _first(claimants: Sequence[Claimant], scene: Scene) -> tuple[str, ...]:
     claimant, able = found
     ordered = order(able.weights, claimant.first, able.weights)
     chosen = scene.firsts.get(claimant.first)
-    if chosen is None or chosen not in able.best or not is_even(claimant, scene):
-        return ordered
-    return tuple(dict.fromkeys((chosen, *ordered)))
+    if chosen is not None and chosen in able.best and is_even(claimant, scene):
+        ordered = tuple(dict.fromkeys((chosen, *ordered)))
+    advertisements = _advertisements(claimant, scene)
+    leaving = {name for name in ordered if _leaves(scene.nodes[name], advertisements)}
+    return behind(ordered, leaving, revertive=all(one.revertive for one in advertisements))
+
+
+def _advertisements(claimant: Claimant, scene: Scene) -> list[L2Advertisement]:
+    return [one for one in scene.configuration.l2_advertisements if one.name in claimant.holder.l2]
+
+
+def _leaves(node: Node, advertisements: Sequence[L2Advertisement]) -> bool:
+    """By the signs that all its advertisements mind. Orders the speakers obey by themselves."""
+    covering = [one for one in advertisements if any_matches(one.node_selectors, node.labels)]
+    return all(why(node, one.leaving, None) for one in covering)
 
 
 def equals(claimants: Sequence[Claimant], scene: Scene, known: Known) -> tuple[str, frozenset[str]] | None:
@@ -128,8 +141,10 @@ def _leader(claimants: Sequence[Claimant], scene: Scene, known: Known) -> tuple[
         alike = holder.l2, frozenset(holder.nodes) if holder.policy == "Local" else None
         if alike not in known:
             weights = eligible(claimant, scene)
-            most = max(weights.values(), default=0)
-            best = frozenset(node for node, weight in weights.items() if weight == most)
+            asked = _advertisements(claimant, scene)
+            stay = {name for name in weights if not _leaves(scene.nodes[name], asked)} or weights.keys()
+            most = max((weights[name] for name in stay), default=0)
+            best = frozenset(name for name in stay if weights[name] == most)
             known[alike] = Able(weights, best)
         if known[alike].best:
             return claimant, known[alike]
@@ -164,7 +179,7 @@ def askers(claimants: Sequence[Claimant], scene: Scene) -> tuple[str, ...]:
 def eligible(claimant: Claimant, scene: Scene) -> dict[str, int]:
     """Every node that may own the Service's addresses, with its summed preference weight."""
     holder = claimant.holder
-    chosen = [one for one in scene.configuration.l2_advertisements if one.name in holder.l2]
+    chosen = _advertisements(claimant, scene)
     hosts = holder.nodes if holder.policy == "Local" else scene.nodes
     weights: dict[str, int] = {}
     for name in hosts:

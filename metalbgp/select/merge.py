@@ -8,22 +8,31 @@ prefix.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Final
+
+from msgspec.structs import replace
 
 from metalbgp.model.extended import is_bandwidth
 from metalbgp.model.routes import Attributes, Duty, NodePlan, Provenance, Refused, Route
 
 Contribution = tuple[Route, Provenance]
+GRACEFUL_SHUTDOWN: Final = (65535, 0)  # RFC 8326: routers that honour it give the route local preference 0
 
 
 def combine(contributions: Sequence[Contribution]) -> Contribution:
     """All contributions have the same peer and prefix; at least one."""
     if len(contributions) == 1:
         return contributions[0]
-    oldest, _ = min(contributions, key=_age)
+    # As long as one of them stays, the route does: those that leave add no word of their own.
+    stays = [one for one in contributions if not one[1].leaving]
+    oldest, _ = min(stays or contributions, key=_age)
     routes = [route.attributes for route, _ in contributions]
     whys = [why for _, why in contributions]
+    communities = {item for one in routes for item in one.communities}
+    if stays and not any(GRACEFUL_SHUTDOWN in route.attributes.communities for route, _ in stays):
+        communities.discard(GRACEFUL_SHUTDOWN)
     attributes = Attributes(
-        communities=tuple(sorted({item for one in routes for item in one.communities})),
+        communities=tuple(sorted(communities)),
         large_communities=tuple(sorted({item for one in routes for item in one.large_communities})),
         local_preference=oldest.attributes.local_preference,
         med=oldest.attributes.med,
@@ -35,8 +44,17 @@ def combine(contributions: Sequence[Contribution]) -> Contribution:
         addresses=tuple(sorted({name for one in whys for name in one.addresses})),
         advertisements=tuple(sorted({name for one in whys for name in one.advertisements})),
         created=min(one.created for one in whys),
+        leaving=not stays,
     )
     return Route(peer=oldest.peer, prefix=oldest.prefix, attributes=attributes), why
+
+
+def eased(route: Route, why: Provenance) -> Contribution:
+    """The same route from a node that leaves. The preference is for routers of our own AS."""
+    attributes = route.attributes
+    communities = tuple(sorted({*attributes.communities, GRACEFUL_SHUTDOWN}))
+    changed = replace(attributes, communities=communities, local_preference=0)
+    return replace(route, attributes=changed), replace(why, leaving=True)
 
 
 def _extended(oldest: Attributes, routes: Sequence[Attributes]) -> tuple[int, ...]:

@@ -15,11 +15,12 @@ from msgspec.structs import replace
 
 from metalbgp.model import extended
 from metalbgp.model.addresses import Family, Range, family, prefix_of
-from metalbgp.model.configuration import BGPAdvertisement, Configuration, L2Advertisement, Peer, Pool
-from metalbgp.model.orders import NO_ORDERS, Order, Orders
+from metalbgp.model.configuration import BGPAdvertisement, Configuration, L2Advertisement, Leaving, Peer, Pool
+from metalbgp.model.orders import NO_ORDERS, Orders
 from metalbgp.model.reasons import (
     BeingProbed,
     ConflictingAdvertisements,
+    Drained,
     EndpointsTerminate,
     FamilyNotCarried,
     HeldByOrder,
@@ -38,13 +39,14 @@ from metalbgp.model.reasons import (
     PeerNotListed,
     PrefixTooShort,
     Releasing,
-    ShutByOrder,
 )
 from metalbgp.model.routes import Attributes, Duty, NodePlan, Probe, Provenance, Refused, Route
 from metalbgp.model.selectors import any_matches
 from metalbgp.model.services import NO_WISHES, Node, RouteWishes
 from metalbgp.model.virtualips import HELD_PHASES, Holder, VirtualIP
+from metalbgp.select import leaving
 from metalbgp.select.merge import Contribution, combine
+from metalbgp.select.orders import held_by, shut_by
 
 BGP, LAYER2 = "bgp", "layer2"
 DEFAULT_PREFERENCE: Final = 100  # RFC 4271 section 5.1.5 leaves it open; every router's is this
@@ -71,14 +73,6 @@ def node_gate(node: Node, ignore_exclude_label: bool) -> NodeExcluded | NodeNetw
     if node.excluded and not ignore_exclude_label:
         return NodeExcluded(node=node.name)
     return None
-
-
-def held_by(one: Order) -> HeldByOrder:
-    return HeldByOrder(one.name, one.node, one.reason, one.author, one.expires, one.address)
-
-
-def shut_by(one: Order) -> ShutByOrder:
-    return ShutByOrder(one.name, one.node, one.reason, one.author, one.expires, one.peer)
 
 
 class NodeView:
@@ -113,6 +107,12 @@ class NodeView:
             one.name for one in self._l2.values() if any_matches(one.node_selectors, node.labels)
         }
         self._shortest_of: dict[Range, int] = {}
+
+    def leaves(self, name: str) -> str:
+        """Why the node leaves, as far as the BGPAdvertisement is concerned; "": it does not."""
+        advertisement = self._bgp.get(name)
+        order = self.orders.drains.get(self.node.name)
+        return "" if advertisement is None else leaving.why(self.node, advertisement.leaving, order)
 
     def select(self, vip: VirtualIP) -> NodePlan:
         if vip.phase not in HELD_PHASES:
@@ -314,10 +314,18 @@ class NodeView:
     # -------------------------------------------------------------- L2
 
     def _duties(self, vip: VirtualIP, pool: Pool, refused: list[Refused]) -> tuple[Duty, ...]:
+        # Of all advertisements, whichever cover this node: all candidates must live by the same rules.
+        all_of = {name for holder in vip.holders.values() for name in holder.l2}
+        asked = [self._l2[name] for name in all_of if name in self._l2]
+        revertive, fenced = all(one.revertive for one in asked), any(one.fenced for one in asked)
+        candidates = self._candidates(vip, revertive=revertive)
         wanted = False
         interfaces: set[str] | None = set()
         for service, holder in sorted(vip.holders.items()):
             reason = self._why_not_l2(vip, service, holder, pool)
+            if reason is None and self.node.name not in candidates:
+                order = self.orders.drains[self.node.name]
+                reason = Drained(node=self.node.name, why=leaving.why(self.node, Leaving(), order))
             covering = [self._l2[name] for name in holder.l2 if name in self._l2_here]
             if reason is None and not covering:
                 names = " and ".join(holder.l2)
@@ -330,11 +338,13 @@ class NodeView:
         if not wanted:
             return ()
         named = None if interfaces is None else tuple(sorted(interfaces))
-        # Of all advertisements, whichever cover this node: all candidates must live by the same rules.
-        all_of = {name for holder in vip.holders.values() for name in holder.l2}
-        asked = [self._l2[name] for name in all_of if name in self._l2]
-        revertive, fenced = all(one.revertive for one in asked), any(one.fenced for one in asked)
-        return (Duty(vip.address, named, vip.candidates, revertive, fenced),)
+        return (Duty(vip.address, named, candidates, revertive, fenced),)
+
+    def _candidates(self, vip: VirtualIP, *, revertive: bool) -> tuple[str, ...]:
+        """The controller's order, but for what people said since: every node knows all orders."""
+        held = self.orders.held_on.get(vip.address, frozenset())
+        able = tuple(name for name in vip.candidates if name not in held)
+        return leaving.behind(able, self.orders.drains, revertive=revertive)
 
     def _probes(self, vip: VirtualIP) -> tuple[Probe, ...]:
         """The first candidate asks: it is the one that would answer. Endpoints do not matter to that."""

@@ -20,12 +20,14 @@ from metalbgp.model.addresses import family
 from metalbgp.model.configuration import Configuration, Peer
 from metalbgp.model.orders import NO_ORDERS, Order, Orders, in_force, obeyed
 from metalbgp.model.reasons import PeerAddressTaken, ShutByOrder
+from metalbgp.model.report import NodeReport
 from metalbgp.model.routes import Attributes, Duty, NodePlan
 from metalbgp.model.selectors import any_matches
 from metalbgp.model.services import Node
 from metalbgp.model.virtualips import VirtualIP
 from metalbgp.select.select import NodeView
 from metalbgp.select.table import Delta, Table, covers
+from metalbgp.speaker.draining import Draining, Other, Seen, others, seen, steady
 from metalbgp.speaker.neighbors import RefusedPeer, neighbors
 from metalbgp.speaker.own_pods import OwnPods
 from metalbgp.speaker.patience import Patience
@@ -58,6 +60,10 @@ class Announcer:
         self.table = Table()
         self.plans: dict[str, NodePlan] = {}
         self.pods = OwnPods()
+        self.draining = Draining()
+        self._around: Mapping[str, Seen] = {}  # by node, as last looked at
+        self._steady: Mapping[str, Seen] = {}  # of it, what stood the look before as well
+        self._others: tuple[Other, ...] = ()
         self._view: NodeView | None = None
         self._address_of: dict[str, str] = {}  # peer name → address
         self._name_of: dict[str, str] = {}
@@ -95,9 +101,13 @@ class Announcer:
         if before.shuts != after.shuts or before.drains != after.drains:
             return self._replan()
         self._view.orders = after
-        holds = before.holds.keys() | after.holds.keys()
-        touched = [one for one in holds if before.holds.get(one) != after.holds.get(one) and one in self.vips]
-        return self._changes([self._update(address) for address in sorted(touched)])
+        touched = {
+            address
+            for was, now in ((before.holds, after.holds), (before.held_on, after.held_on))
+            for address in was.keys() | now.keys()
+            if was.get(address) != now.get(address)
+        }
+        return self._changes([self._update(address) for address in sorted(touched & self.vips.keys())])
 
     @property
     def farewells(self) -> dict[str, str]:
@@ -119,16 +129,26 @@ class Announcer:
         touched = self.pods.set_pod(key, pod, self._clock())
         return self._changes([self._update(address) for address in touched])
 
+    def set_others(self, nodes: Iterable[Node], reports: Iterable[NodeReport]) -> Changes:
+        """Asked for while this node leaves: what another announces may be withdrawn."""
+        before, self._around = self._around, seen(nodes, reports)
+        stood = self._steady
+        # Before anything was said there is nothing that two looks could have seen change.
+        self._steady = steady(before, self._around) if self.patience.started else self._around
+        if self._steady == stood:
+            return Changes()
+        self._look_around()
+        return self._changes([self._update(address) for address in tuple(self.vips)])
+
     @property
     def deadline(self) -> float | None:
         """When to call due()."""
-        return min(
-            (one for one in (self.patience.deadline, self.pods.deadline) if one is not None), default=None
-        )
+        found = (self.patience.deadline, self.pods.deadline, self.draining.deadline)
+        return min((one for one in found if one is not None), default=None)
 
     def due(self) -> Changes:
         now = self._clock()
-        touched = {*self.patience.due(now), *self.pods.due(now)}
+        touched = {*self.patience.due(now), *self.pods.due(now), *self.draining.due(now)}
         return self._changes([self._update(address) for address in sorted(touched)])
 
     # ------------------------------------------------------------------ what stands now
@@ -170,6 +190,8 @@ class Announcer:
         gone = {key for key, _ in self.wanted().items()}
         self.orders = obeyed(self._in_force, self.node.name)
         self._view = NodeView(self.configuration, self.node, self.orders, self.pods.ended)
+        self.draining.look(self._view, self._clock(), started=self.patience.started)
+        self._look_around()
         sessions = self._sessions()
         # Peers of other nodes (racks often number their routers alike) and of VRFs may have the same address.
         twins = {one.peer.name for one in self.refused_peers if isinstance(one.why, PeerAddressTaken)}
@@ -194,6 +216,13 @@ class Announcer:
         wants = changes.wants + moved + tuple(want for want in lost if want[:2] not in told)
         return Changes(neighbors=sessions, wants=wants, duties=changes.duties, probes=changes.probes)
 
+    def _look_around(self) -> None:
+        if not self.draining.active:
+            self._around = self._steady = {}
+        if self.configuration is None or self.node is None:
+            return
+        self._others = others(self.configuration, self._steady, self._in_force, self.node.name)
+
     def _sessions(self) -> tuple[Neighbor, ...] | None:
         """The sessions, or None when they are what they were."""
         if self.configuration is None or self.node is None:
@@ -210,9 +239,12 @@ class Announcer:
             self.plans.pop(address, None)
             self.patience.forget(address)
             self.pods.gone(address)
+            self.draining.forget(address)
             return self.table.update(address, None)
         self.pods.see(vip, self._view.node.name, self._clock())
-        plan = self.plans[address] = self.patience.judge(vip, self._view, self._clock())
+        now = self._clock()
+        plan = self.patience.judge(vip, self._view, now)
+        plan = self.plans[address] = self.draining.judge(vip, plan, self._view, now, self._others)
         return self.table.update(address, plan)
 
     def _changes(self, deltas: Iterable[Delta]) -> Changes:

@@ -31,6 +31,7 @@ from metalbgp.model.report import ProbeReport
 from metalbgp.model.virtualips import VirtualIP
 from metalbgp.reflex.client import May, ReflexClient
 from metalbgp.speaker.announcer import Announcer, Changes
+from metalbgp.speaker.around import Around
 from metalbgp.speaker.fencing import Fencing
 from metalbgp.speaker.guard import Guard, Want, limits
 from metalbgp.speaker.link import ParentLink
@@ -96,6 +97,12 @@ class Agent:
         )
         self.orders, self.pods = views.orders, views.pods  # which speaking does not wait for
         self.book = OrderBook(self._on_orders)
+        self.around = Around(
+            client,
+            options.namespace,
+            lambda: self.announcer.draining.active,
+            lambda nodes, reports: self._tell(self.announcer.set_others(nodes, reports)),
+        )
 
     # ------------------------------------------------------------------ views
 
@@ -197,6 +204,7 @@ class Agent:
         self.metrics.updates.inc()
         if not self.speaking:
             return
+        self.around.due()
         if changes.neighbors is not None:
             made = [msgspec.to_builtins(one) for one in changes.neighbors]
             self.link.neighbors(made, self.announcer.farewells)
@@ -313,6 +321,7 @@ class Agent:
                 group.create_task(reflector.run(handle))
             group.create_task(self.orders.run(self._on_order))
             group.create_task(self.pods.run(self._on_pod))
+            group.create_task(self.around.run())
             group.create_task(self.link.run())
             group.create_task(self._begin())
             group.create_task(self._keep_duties())
@@ -344,6 +353,7 @@ class Agent:
             async with asyncio.timeout(COMPANY):
                 await self.orders.wait_synced()  # what is held must not be announced for a moment
                 await self.pods.wait_synced()  # and what was remembered of them may be over
+        await self.around.first()
         self._speak()
 
     def _speak(self) -> None:

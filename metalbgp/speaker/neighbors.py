@@ -17,7 +17,7 @@ from metalbgp.model.orders import Order
 from metalbgp.model.reasons import PasswordMissing, PeerAddressTaken, Reason, UnusablePeer
 from metalbgp.model.selectors import any_matches
 from metalbgp.model.services import Node
-from metalbgp.select.select import shut_by
+from metalbgp.select.orders import shut_by
 
 DEFAULT_HOLD_TIME = 90  # seconds, RFC 4271 section 10
 RESTART_TIME = 120  # seconds, FRR's default restart time, so that both ends agree when a user says nothing

@@ -18,6 +18,7 @@ from metalbgp.model.configuration import Peer
 from metalbgp.model.orders import Order
 from metalbgp.model.reasons import MaximumReached, Reason, ShutByOrder, WithdrawalsHeld
 from metalbgp.model.report import (
+    DrainReport,
     DutyReport,
     NodeReport,
     OrderReport,
@@ -202,6 +203,7 @@ class Record:
                 for address in owned[:SHOWN]
             ),
             duties_total=len(owned),
+            drain=drain_report(announcer),
             orders=tuple(order_report(one) for one in announcer.orders_here[:SHOWN]),
             unserved=tuple(UnservedReport(*one) for one in sorted(announcer.pods.ended)[:SHOWN]),
             problems=(*guarded, *self.problems(moment), *l2_problems(l2))[:PROBLEMS],
@@ -328,6 +330,19 @@ def probe_reports(reflex: Mapping[str, Any]) -> tuple[ProbeReport, ...]:
         )
         for one in reflex.get("probes", ())
     )
+
+
+def drain_report(announcer: Announcer) -> tuple[DrainReport, ...]:
+    found = announcer.draining
+    if not found.active:
+        return ()
+    made = DrainReport(
+        why=found.why,
+        withdrawn=sum(map(len, found.gone.values())),
+        eased=sum(why.leaving for _, why in announcer.table.routes()),
+        stays=tuple(sorted(found.stays)[:PROBLEMS]),
+    )
+    return (made,)
 
 
 def order_report(one: Order) -> OrderReport:

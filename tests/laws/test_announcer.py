@@ -56,6 +56,7 @@ ORDERS = st.one_of(
         node=st.sampled_from(["", "n1", "n2"]),
         expires=st.sampled_from(["", "1970-01-01T00:00:02Z"]),
     ),
+    st.builds(Order, name=st.just("d"), action=st.just("Drain"), node=st.sampled_from(["n1", "n2"])),
     st.builds(
         Order,
         name=st.just("s"),

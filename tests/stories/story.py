@@ -5,6 +5,7 @@ In:  a story file. Its first comment lines are the law; then documents:
      - `use: docs/…yaml` reads objects from a file of the project;
      - `delete: Kind/namespace/name` or `delete: Kind/name`;
      - `speakers: [n1, n2]` (without it, a speaker lives on every Node);
+     - SpeakerOrders; while a node leaves, its speaker sees what the others are, with every session up;
      - `after: 2s` lets time pass; without it, a second lies between two documents;
      - `expect:` closes a chapter: what is true now; and, where it asks for `told`, what each speaker told its
        parent since the last chapter, in order: routes by the peer's address, and sessions where they changed
@@ -22,18 +23,21 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from metalbgp.cluster import decode
-from metalbgp.config import objects
+from metalbgp.config import objects, orders
 from metalbgp.config.compile import Compiled, compile
 from metalbgp.config.documents import documents
 from metalbgp.config.durations import SECOND, nanoseconds
 from metalbgp.inventory.touched import Touched
 from metalbgp.model import extended
 from metalbgp.model.configuration import Configuration
+from metalbgp.model.orders import Order, Orders, obeyed
+from metalbgp.model.report import NodeReport, SessionReport
 from metalbgp.model.routes import Attributes
 from metalbgp.plan.explain import explain
 from metalbgp.plan.lines import lines
+from metalbgp.plan.scene import Scene
 from metalbgp.select.merge import merge, standing_by
-from metalbgp.select.select import select
+from metalbgp.select.select import NodeView
 from metalbgp.speaker.announcer import Announcer, Changes
 from tests.small_controller import SmallController
 
@@ -83,6 +87,7 @@ class Stage(SmallController):
         self.clock = 0
         self.seconds = 0.0
         self.announcers: dict[str, Announcer] = {}  # by node
+        self.orders: dict[str, Order] = {}
         self.told: list[str] = []  # since the last chapter
 
     # -------------------------------------------------------------- documents
@@ -101,6 +106,8 @@ class Stage(SmallController):
                 self.seconds += nanoseconds(text) / SECOND - 1
             case {"speakers": names}:
                 self.speakers = frozenset(names)
+            case {"kind": "SpeakerOrder", "metadata": {"name": name}}:
+                self.orders[name] = orders.decode(json.dumps(document).encode())
             case {"kind": kind} if kind in objects.READERS:
                 self.put_object(document)
             case {"kind": kind}:
@@ -177,6 +184,8 @@ class Stage(SmallController):
     def delete(self, kind: str, name: str) -> None:
         touched = Touched()
         match kind:
+            case "SpeakerOrder":
+                del self.orders[name]
             case "Service":
                 touched = self.inventory.drop_service(name)
             case "EndpointSlice":
@@ -205,6 +214,8 @@ class Stage(SmallController):
                 one = self.announcers[name] = Announcer(lambda: self.seconds)
                 one.patience.started = True
             changes = [one.due()]
+            if one.known_orders != (known := tuple(self.orders.values())):
+                changes.append(one.set_orders(known, 0.0))
             if one.configuration != inventory.configuration:
                 changes.append(one.set_configuration(inventory.configuration))
             if one.node != inventory.nodes[name]:
@@ -212,7 +223,33 @@ class Stage(SmallController):
             for address in sorted(inventory.claims.keys() | one.vips.keys()):
                 if one.vips.get(address) != inventory.claims.get(address):
                     changes.append(one.set_vip(address, inventory.claims.get(address)))
+            if one.draining.active:
+                changes.append(one.set_others(tuple(inventory.nodes.values()), self.reports()))
             self.told += [line for change in changes for line in _told(name, change)]
+
+    def reports(self) -> tuple[NodeReport, ...]:
+        """Every session is up."""
+        return tuple(
+            NodeReport(
+                node=name,
+                ready=True,
+                sessions=tuple(
+                    SessionReport(
+                        peer=one.peer_name(each.key),
+                        address=each.key,
+                        port=each.port,
+                        my_asn=each.local_as,
+                        peer_asn=each.peer_as,
+                        state="Established",
+                    )
+                    for each in one.neighbors
+                ),
+            )
+            for name, one in self.announcers.items()
+        )
+
+    def obeyed(self, node: str) -> Orders:
+        return obeyed(self.orders.values(), node)
 
     # -------------------------------------------------------------- what is true now
 
@@ -235,7 +272,12 @@ class Stage(SmallController):
     def explained(self, key: str) -> list[str]:
         one = self.inventory.services[key]
         claims = [self.inventory.claims[address] for address in self.inventory.held(key)]
-        return lines(explain(one, claims, self.ask(one), self.inventory.endpoints(key), self.scene))
+        return lines(explain(one, claims, self.ask(one), self.inventory.endpoints(key), self.obeying))
+
+    @property
+    def obeying(self) -> Scene:
+        """The scene as the nodes report it, orders included."""
+        return replace(self.scene, orders={name: self.obeyed(name) for name in self.inventory.nodes})
 
     def routes(self) -> Iterator[str]:
         for name, plan in self.plans():
@@ -256,7 +298,8 @@ class Stage(SmallController):
         claims = [self.inventory.claims[address] for address in sorted(self.inventory.claims)]
         for name in sorted(self.inventory.live_speakers & self.inventory.nodes.keys()):
             node, made = self.inventory.nodes[name], self.inventory.configuration
-            yield name, merge(select(vip, made, node) for vip in claims)
+            view = NodeView(made, node, self.obeyed(name))
+            yield name, merge(view.select(vip) for vip in claims)
 
 
 def _told(node: str, changes: Changes) -> Iterator[str]:

@@ -8,7 +8,7 @@ import pytest
 
 from metalbgp.config import orders
 from metalbgp.model.orders import Order
-from metalbgp.model.report import OrderReport
+from metalbgp.model.report import DrainReport, OrderReport
 from tests.unit.cli.world import SYSTEM, World, before, claim, session
 from tests.unit.cli.world_l2 import NOW
 
@@ -226,3 +226,43 @@ def test_validate_judges_orders_as_well(spec: str, said: list[str], tmp_path: Pa
     assert len(found) == len(said)
     for line, words in zip(found, said, strict=True):
         assert words in line
+
+
+LEAVES = DrainReport(why="drained by eve: new disk", withdrawn=1, eased=1, stays=("10.252.252.101/32",))
+DRAINED = OrderReport(
+    name="drain-n1", action="Drain", target="n1", node="n1", author="eve", reason="new disk"
+)
+
+
+def test_a_node_is_drained_and_comes_back() -> None:
+    world = World()
+    assert world.run("drain", "n1", "--reason", "new disk").stdout.splitlines() == [
+        "n1 is drained",
+        "who obeys: metalbgp orders",
+        "back: metalbgp undrain n1",
+    ]
+    assert specs(world) == [{"action": "Drain", "node": "n1", "reason": "new disk", "author": "eve"}]
+    obeyed(world, only=("n1",), order=DRAINED)
+    (row,) = world.run("orders", "--node", "n1").stdout.splitlines()[1:]
+    assert row.split()[:4] == ["Drain", "n1", "-", "eve"] and "1/1" in row
+    assert world.run("undrain", "n2").exit_code == 2
+    assert world.run("undrain", "n1").stdout == "n1 is no longer drained (by eve, new disk)\n"
+    assert specs(world) == []
+
+
+def test_what_a_node_that_leaves_withdrew_is_missing_nowhere() -> None:
+    world = World()
+    world.report("n1", orders=(DRAINED,), drain=(LEAVES,))
+    world.says["n1"]["routes"] = world.says["n1"]["routes"][:1]  # to tor-b it is withdrawn
+    eased = {"communities": [[64513, 7], [65535, 0]], "local_preference": 0}
+    world.says["n1"]["routes"][0][2:5] = [eased, eased, eased]
+    said = world.run("explain", "web/nginx").stdout
+    assert "n1 → tor-a   confirmed on the wire 12m ago, less preferred: n1 leaves (drained by eve" in said
+    assert "n1 → tor-b   n1 leaves (drained by eve: new disk)" in said
+    result = world.run("routes", "--node", "n1")
+    assert result.exit_code == 0 and "missing" not in result.stdout
+    status = world.run("status").stdout.splitlines()[-1]
+    assert status == (
+        "orders       drain n1 by eve: new disk · n1 leaves (drained by eve: new disk): 1 route withdrawn, "
+        "1 less preferred, nobody else announces 10.252.252.101/32"
+    )

@@ -11,7 +11,7 @@ from metalbgp.config import compiled as stored
 from metalbgp.config import virtualip
 from metalbgp.config.services import annotations
 from metalbgp.model import extended
-from metalbgp.model.configuration import BGPAdvertisement, L2Advertisement
+from metalbgp.model.configuration import BGPAdvertisement, L2Advertisement, Leaving
 from metalbgp.model.services import RouteWishes
 from tests.unit.config.made import alias, bgp, compiled, l2, peer, whys
 from tests.values import holder, vip
@@ -56,6 +56,17 @@ def test_every_annotation_of_an_advertisement_is_read_and_survives_the_object_of
     assert not backup.matches({"role": "backup", "rack": "7", "spare": ""})
 
 
+def test_when_a_node_leaves_is_said_by_words_and_survives_the_object_of_the_speakers() -> None:
+    found = the_one(drain="shutdown, cordon", drain_delay="2m", drain_tolerates="a, b=c:NoSchedule")
+    assert found.leaving == Leaving(
+        when=("cordon", "shutdown"), delay=120_000, tolerates=("a", "b=c:NoSchedule")
+    )
+    assert the_one().leaving == Leaving(when=(), delay=30_000)
+    assert the_one(drain_delay="0s").leaving.delay == 0
+    flat = compiled(l2("a", notes=noted(drain="taints"))).configuration.l2_advertisements[0]
+    assert flat.leaving == Leaving(when=("taints",))
+
+
 def test_an_advertisement_without_them_is_what_it_was() -> None:
     assert the_one() == the_one(**{})
     assert the_one(med="0").med == 0 and the_one().med is None
@@ -66,6 +77,9 @@ def test_an_advertisement_without_them_is_what_it_was() -> None:
 @pytest.mark.parametrize(
     ("note", "why"),
     [
+        ({"drain": "cordone"}, '"cordone" is not one of cordon, shutdown, taints (did you mean "cordon"?)'),
+        ({"drain_delay": "301s"}, "301s is not within 0s and 300s"),
+        ({"drain_tolerates": "a:Never"}, '"a:Never" is not a taint'),
         ({"med": "-1"}, '"-1" is not a number from 0 to 4294967295'),
         ({"med": "4294967296"}, "is not a number"),
         ({"med": "٣"}, "is not a number"),

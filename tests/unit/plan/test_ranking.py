@@ -1,8 +1,9 @@
 """The order of L2 candidates is MetalLB's (metallb.md 4.3), so a migration moves nothing."""
 
 import pytest
+from msgspec.structs import replace
 
-from metalbgp.model.configuration import Preference
+from metalbgp.model.configuration import Leaving, Preference
 from metalbgp.model.services import EXCLUDE_LABEL, Node
 from metalbgp.plan.ranking import ZONE, Claimant, candidates, order
 from metalbgp.plan.scene import Scene
@@ -50,6 +51,18 @@ def test_only_nodes_with_a_live_speaker_that_pass_the_gates_are_candidates() -> 
         "node-a": node("node-a", network_unavailable=True),
     }
     assert ranked(l2(), cluster=gated) == "db"
+
+
+def test_a_node_that_leaves_stands_last_and_is_taken_out_where_owners_keep_what_they_have() -> None:
+    cordoned = NODES | {"node-c": replace(NODES["node-c"], unschedulable=True)}
+    minds = Leaving(when=("cordon",))
+    assert ranked(l2(leaving=minds), cluster=cordoned) == "adbc"
+    assert ranked(l2(), cluster=cordoned) == "cadb"
+    assert ranked(l2(leaving=minds, revertive=False), cluster=cordoned) == "adb"
+    assert ranked(l2(leaving=minds), cluster=cordoned, live="c") == "c"
+    assert ranked(l2(leaving=minds, revertive=False), cluster=cordoned, live="c") == "c"
+    # An advertisement that does not mind wants the node as it is.
+    assert ranked(l2("a", leaving=minds), l2("b"), cluster=cordoned) == "cadb"
 
 
 def test_a_candidate_is_covered_by_an_advertisement_and_under_local_hosts_an_endpoint() -> None:
