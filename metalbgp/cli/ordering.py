@@ -20,7 +20,7 @@ from metalbgp.cli.explain import find, split
 from metalbgp.cli.explain_address import address_of
 from metalbgp.cli.obeying import order_of
 from metalbgp.cli.options import Look, connection_options
-from metalbgp.cli.render import Answer
+from metalbgp.cli.render import FORMATS, Answer
 from metalbgp.cluster.resources import SPEAKER_ORDERS
 from metalbgp.config import durations, orders
 from metalbgp.config.mistakes import Mistake
@@ -67,7 +67,15 @@ def giving(command: Command) -> Command:
         click.option("--reason", default="", metavar="TEXT", help="Why, for whoever asks."),
     ):
         command = option(command)
-    return connection_options(command)
+    return taking(command)
+
+
+def taking(command: Command) -> Command:
+    """Options of every verb of orders."""
+    output = click.option(
+        "-o", "--output", type=click.Choice(FORMATS), default="table", show_default=True, help="Form."
+    )
+    return connection_options(output(command))
 
 
 def why_of(given: dict[str, Any]) -> Why:

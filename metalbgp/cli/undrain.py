@@ -4,15 +4,15 @@ from typing import Any
 
 import click
 
-from metalbgp.cli.options import Look, Setup, connection_options, run
-from metalbgp.cli.ordering import What, take_back
+from metalbgp.cli.options import Look, Setup, run
+from metalbgp.cli.ordering import What, take_back, taking
 from metalbgp.cli.render import Answer
 from metalbgp.model.orders import DRAIN
 
 
 @click.command("undrain", short_help="Take a drain back.")
 @click.argument("node", metavar="NODE")
-@connection_options
+@taking
 @click.pass_obj
 def command(setup: Setup, /, node: str, **given: Any) -> None:
     """Let a node announce again. A cordon, a taint or a shutdown that an advertisement minds still counts."""

@@ -5,8 +5,8 @@ from typing import Any
 import click
 
 from metalbgp.cli.explain_address import address_of
-from metalbgp.cli.options import Look, Setup, connection_options, run
-from metalbgp.cli.ordering import What, addresses_of, take_back
+from metalbgp.cli.options import Look, Setup, run
+from metalbgp.cli.ordering import What, addresses_of, take_back, taking
 from metalbgp.cli.render import Answer
 from metalbgp.model.orders import HOLD
 
@@ -14,7 +14,7 @@ from metalbgp.model.orders import HOLD
 @click.command("unhold", short_help="Take a hold back.")
 @click.argument("target", metavar="ADDRESS|SERVICE")
 @click.option("--node", default="", metavar="NODE", help="The hold that is for this node alone.")
-@connection_options
+@taking
 @click.pass_obj
 def command(setup: Setup, /, target: str, node: str, **given: Any) -> None:
     """Announce it again, where everything else allows it."""

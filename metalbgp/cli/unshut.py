@@ -4,8 +4,8 @@ from typing import Any
 
 import click
 
-from metalbgp.cli.options import Look, Setup, connection_options, run
-from metalbgp.cli.ordering import What, take_back
+from metalbgp.cli.options import Look, Setup, run
+from metalbgp.cli.ordering import What, take_back, taking
 from metalbgp.cli.render import Answer
 from metalbgp.model.orders import SHUT
 
@@ -13,7 +13,7 @@ from metalbgp.model.orders import SHUT
 @click.command("unshut", short_help="Take a shut back.")
 @click.argument("peer", metavar="PEER")
 @click.option("--node", default="", metavar="NODE", help="The shut that is for this node alone.")
-@connection_options
+@taking
 @click.pass_obj
 def command(setup: Setup, /, peer: str, node: str, **given: Any) -> None:
     """Bring the sessions of a peer back."""

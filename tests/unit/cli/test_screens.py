@@ -75,6 +75,8 @@ def test_each_verb_has_help_and_the_options_that_all_share(verb: str) -> None:
     shared = ["--kubeconfig", "--context", "--install-namespace", "--debug"]
     if verb == "watch":
         shared += ["--output", "--node", "--peer"]
+    elif verb.removeprefix("un") in GIVEN:
+        shared += ["--output"]
     elif verb not in ("uninstall", "validate", "plan") and verb.removeprefix("un") not in GIVEN:
         shared += ["--output", "--namespace", "--all-namespaces", "--node", "--peer", "--problems", "--watch"]
     assert [option for option in shared if option not in said] == []
