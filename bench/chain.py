@@ -37,6 +37,7 @@ class Chain:
         self.places = [self._place(server, router) for router in routers]
         self.load = Load(self.api, self.places[0], NAMESPACE)
         self.own: dict[str, subprocess.Popen[bytes]] = {}
+        self._started: dict[str, tuple[list[str], Path]] = {}
 
     @staticmethod
     def _place(server: ApiServer, router: Router) -> Place:
@@ -60,8 +61,18 @@ class Chain:
         module = "metalbgp.controller" if name == "controller" else "metalbgp.speaker.agent"
         command = [sys.executable, "-m", module, f"--kubeconfig={config}", f"--namespace={NAMESPACE}"]
         command += ["--port=0", f"--health-probe-port={free_port()}", f"--pod-name={name}", *words]
-        with (folder / f"{name}.log").open("ab") as log:
+        self._run(name, command, folder / f"{name}.log")
+
+    def _run(self, name: str, command: list[str], path: Path) -> None:
+        self._started[name] = command, path
+        with path.open("ab") as log:
             self.own[name] = subprocess.Popen(command, cwd=ROOT, stdout=log, stderr=log)
+
+    def again(self, name: str) -> None:
+        """kill -9 of one of them, and another life."""
+        self.own[name].kill()
+        self.own[name].wait(10)
+        self._run(name, *self._started[name])
 
     def stop(self) -> None:
         for process in self.own.values():
