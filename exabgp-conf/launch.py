@@ -133,22 +133,24 @@ def the_router_closes_first() -> None:
     """
     import socket
 
+    from exabgp.reactor.loop import Reactor
     from exabgp.reactor.peer import ACTION, Peer
 
     closing: dict[str, tuple[socket.socket, float]] = {}  # router → our end, half closed, and until when
     original_close, original_run = Peer._close, Peer.run
+    original_turn = Reactor.active_peers
 
     def close(self: Any, *words: Any, **options: Any) -> None:
         connection = self.proto.connection if self.proto else None
-        end = connection.io if connection is not None else None
-        if end is not None and self.fsm == self.fsm.ESTABLISHED:
-            try:
-                end.shutdown(socket.SHUT_WR)
-            except OSError:
-                pass  # the router was faster
-            else:
-                connection.io = None
-                closing[str(self.neighbor["peer-address"])] = end, time.monotonic() + 1
+        io = connection.io if connection is not None else None
+        if io is not None:
+            # ExaBGP forgets to: each poll would return at once, for as long as the connection lingers.
+            with suppress(KeyError, ValueError):
+                self.reactor._poller.unregister(io)
+            if self.fsm == self.fsm.ESTABLISHED:
+                with suppress(OSError):  # the router was faster
+                    io.shutdown(socket.SHUT_WR)
+                    closing[str(self.neighbor["peer-address"])] = io.dup(), time.monotonic() + 1
         original_close(self, *words, **options)
 
     def closed(end: socket.socket) -> bool:
@@ -161,16 +163,20 @@ def the_router_closes_first() -> None:
             pass
         return True
 
-    def run(self: Any) -> Any:
+    def turn(self: Any) -> Any:
+        """Whether peers are left or not."""
         for router, (end, limit) in tuple(closing.items()):
             if closed(end) or time.monotonic() > limit:
                 del closing[router]
                 end.close()
+        return original_turn(self)
+
+    def run(self: Any) -> Any:
         if self._restart and not self.generator and str(self.neighbor["peer-address"]) in closing:
             return ACTION.LATER
         return original_run(self)
 
-    Peer._close, Peer.run = close, run
+    Peer._close, Peer.run, Reactor.active_peers = close, run, turn
 
 
 def timers_are_the_peers_own() -> None:

@@ -5,6 +5,7 @@ Needs root, FRR and network namespaces.
 
 import base64
 import os
+import select
 import signal
 import socket
 from collections.abc import Iterator
@@ -357,3 +358,25 @@ def test_a_parent_with_a_client_that_does_not_read_keeps_its_sessions(lab: Lab) 
     assert lab.routers[1].session()["connectionsDropped"] == 0
     silent.close()
     agent.close()
+
+
+def test_the_child_rests_when_its_last_peer_is_gone(lab: Lab) -> None:
+    """The connection that lingers must not wake it again and again."""
+    router = lab.router(1)
+    router.start()
+    lab.speaker.start()
+    agent = lab.speaker.agent()
+    agent.neighbors(router.neighbor())
+    agent.established(router.v4)
+    agent.neighbors()
+    agent.until(lambda: agent.sessions[router.v4]["state"] == "Removed", "it is gone")
+    began = cpu(lab.speaker.exabgp())
+    select.select([], [], [], 2.0)  # the figure is CPU seconds of this time
+    used = cpu(lab.speaker.exabgp()) - began
+    assert used < 0.1, f"{used:.2f} s of CPU in 2 s"
+
+
+def cpu(pid: int) -> float:
+    """Seconds of CPU that a process used so far."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
