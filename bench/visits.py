@@ -111,17 +111,17 @@ def visiting(namespace: str, address: str, *, every: float = EVERY, held: int = 
 # ---------------------------------------------------------------------- the process
 
 
-class _Run:
-    def __init__(self, address: str, every: float, held: int) -> None:
-        self._address, self._every, self._held = address, every, held
+class Run:
+    def __init__(self, address: str, every: float, held: int, port: int = 80) -> None:
+        self._address, self._every, self._held, self._port = address, every, held, port
         self._asked = self._slow = 0
         self._slowest = 0.0
         self._failed: list[Trouble] = []
         self._lost: list[Trouble] = []
-        self._stop = asyncio.Event()
+        self.stop = asyncio.Event()
 
     async def main(self) -> None:
-        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, self._stop.set)
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, self.stop.set)
         async with asyncio.TaskGroup() as group:
             opened = [asyncio.Event() for _ in range(self._held)]
             for number, event in enumerate(opened):
@@ -134,11 +134,17 @@ class _Run:
             teller.cancel()
         self._say()
 
+    @property
+    def report(self) -> Report:
+        return Report(
+            time.time(), self._asked, self._failed, self._slow, self._slowest, self._held, self._lost
+        )
+
     async def _pace(self, group: asyncio.TaskGroup) -> None:
         """Open loop: a slow answer delays no other visitor."""
         loop = asyncio.get_running_loop()
         due = loop.time()
-        while not self._stop.is_set():
+        while not self.stop.is_set():
             group.create_task(self._visit())
             due = max(due + self._every, loop.time())  # a machine that stood still is not made up for
             await asyncio.sleep(due - loop.time())
@@ -147,7 +153,7 @@ class _Run:
         began = time.monotonic()
         try:
             async with asyncio.timeout(LIMIT):
-                reader, writer = await asyncio.open_connection(self._address, 80)
+                reader, writer = await asyncio.open_connection(self._address, self._port)
                 try:
                     await self._ask(reader, writer, "close")
                 finally:
@@ -163,14 +169,14 @@ class _Run:
     async def _stay(self, first: float, opened: asyncio.Event) -> None:
         try:
             async with asyncio.timeout(LIMIT):
-                reader, writer = await asyncio.open_connection(self._address, 80)
+                reader, writer = await asyncio.open_connection(self._address, self._port)
             opened.set()
             await asyncio.sleep(first)
-            while not self._stop.is_set():
+            while not self.stop.is_set():
                 async with asyncio.timeout(LIMIT):
                     await self._ask(reader, writer, "keep-alive")
                 with suppress(TimeoutError):
-                    await asyncio.wait_for(self._stop.wait(), ASK)
+                    await asyncio.wait_for(self.stop.wait(), ASK)
             writer.close()
         except (OSError, EOFError, TimeoutError, ValueError) as error:
             self._lost.append(_trouble(error))
@@ -190,10 +196,7 @@ class _Run:
             self._say()
 
     def _say(self) -> None:
-        report = Report(
-            time.time(), self._asked, self._failed, self._slow, self._slowest, self._held, self._lost
-        )
-        os.write(1, msgspec.json.encode(report) + b"\n")
+        os.write(1, msgspec.json.encode(self.report) + b"\n")
 
 
 def _trouble(error: BaseException) -> Trouble:
@@ -201,4 +204,4 @@ def _trouble(error: BaseException) -> Trouble:
 
 
 if __name__ == "__main__":
-    asyncio.run(_Run(sys.argv[1], float(sys.argv[2]), int(sys.argv[3])).main())
+    asyncio.run(Run(sys.argv[1], float(sys.argv[2]), int(sys.argv[3])).main())
