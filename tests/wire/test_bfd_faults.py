@@ -106,6 +106,7 @@ def saturated() -> Iterator[None]:
             one.wait()
 
 
+@pytest.mark.timeout(900)
 def test_saturated_cores_cost_no_session(lab: Lab) -> None:
     """FRR has FIFO here as well (bfd_lab.py)."""
     if lab.node.ask()["realtime"] not in ("fifo", "deadline"):
@@ -143,3 +144,46 @@ def test_a_reflex_that_was_stopped_for_less_judges_nobody(lab: Lab) -> None:
         time.sleep(0.8)  # more than our detection time, less than FRR's
         lab.node.process.send_signal(signal.SIGCONT)
         no_flap(lab, 0.5)
+
+
+def test_a_link_that_is_away_for_less_than_the_detection_time_costs_nothing(lab: Lab) -> None:
+    slow = f"peer {HERE} interface p0"
+    lab.router.configure(slow, "detect-multiplier 30")
+    lab.node.want(entry(multiplier=30))
+    lab.node.until(lambda: lab.node.rows[THERE]["detection"] == 3000, "FRR's multiplier")
+    wait_for(lambda: lab.router.peers()[HERE]["remote-detect-multiplier"] == 30, "ours")
+    for _ in range(5):
+        lab.cut()
+        lab.mend()
+        no_flap(lab, 0.3)
+    assert lab.node.rows[THERE]["why"] == ""
+
+
+def test_a_link_that_comes_back_is_up_again_and_was_a_failure(lab: Lab) -> None:
+    lab.cut()
+    lab.node.until_state("Down")
+    assert [row["diagnostic"] for _, _, row in lab.node.log if row["failed"]] == [1]
+    lab.mend()
+    began = time.monotonic()
+    lab.node.until_state("Up")
+    figures(f"link back → Up: {time.monotonic() - began:.2f} s")
+
+
+def test_a_way_that_leads_in_one_direction_only_is_down_at_both_ends(lab: Lab) -> None:
+    lab.lose("udp dport 3784")  # the router does not hear us, and says so
+    lab.node.until_state("Down")
+    (row,) = (row for _, _, row in lab.node.log if row["failed"])
+    assert (row["diagnostic"], row["remote_diagnostic"]) == (3, 1)
+    assert row["why"] == f"{THERE} said Down: detection time expired"
+    lab.lose()
+    lab.node.until_state("Up")
+
+
+def test_without_a_realtime_class_less_is_promised_and_said(lab: Lab) -> None:
+    lab.node.kill()
+    lab.node.start(capabilities="-all,+net_raw")
+    assert lab.node.ask()["realtime"] in ("none", "nice")
+    lab.node.want(entry())
+    lab.node.until(lambda: lab.node.rows[THERE]["detection"] == 900, "the slower pace")
+    assert "100/100 ms × 3 is asked for, 300/300 ms × 3 offered" in lab.node.rows[THERE]["why"]
+    wait_for(lambda: lab.router.peers()[HERE]["remote-transmit-interval"] == 300, "FRR to know")
