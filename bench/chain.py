@@ -32,7 +32,7 @@ PATIENCE: Final = 60.0
 
 class Chain:
     def __init__(self, server: ApiServer, lab: Lab, routers: list[Router]) -> None:
-        self.lab, self.routers = lab, routers
+        self.lab, self.routers, self.server = lab, routers, server
         self.api = Api(server.kubeconfig, Door("", "127.0.0.1", int(server.url.rpartition(":")[2])))
         self.places = [self._place(server, router) for router in routers]
         self.load = Load(self.api, self.places[0], NAMESPACE)
@@ -55,10 +55,11 @@ class Chain:
         }
 
     def start(self, name: str, server: ApiServer, folder: Path, *words: str) -> None:
-        """A process of the product, with its own account."""
+        """A process of the product, with its own account: `controller`, `controller-b` or `speaker`."""
         config = folder / f"{name}.kubeconfig"
-        config.write_text(server.kubeconfig_of(name))
-        module = "metalbgp.controller" if name == "controller" else "metalbgp.speaker.agent"
+        account = name.partition("-")[0]
+        config.write_text(server.kubeconfig_of(account))
+        module = "metalbgp.controller" if account == "controller" else "metalbgp.speaker.agent"
         command = [sys.executable, "-m", module, f"--kubeconfig={config}", f"--namespace={NAMESPACE}"]
         command += ["--port=0", f"--health-probe-port={free_port()}", f"--pod-name={name}", *words]
         self._run(name, command, folder / f"{name}.log")
@@ -123,7 +124,7 @@ def established(router: Router) -> bool:
 
 
 @contextmanager
-def chain(routers: int = 2) -> Iterator[Chain]:
+def chain(routers: int = 2, controllers: int = 1) -> Iterator[Chain]:
     """Everything runs, the sessions with the first two routers are up, and nothing is announced."""
     with laboratory() as lab, tempfile.TemporaryDirectory(prefix="bench-") as name:
         folder = Path(name)
@@ -138,7 +139,8 @@ def chain(routers: int = 2) -> Iterator[Chain]:
             _node(it.api)
             for router in it.routers:
                 router.start()
-            it.start("controller", server, folder, "--webhook-mode=disabled")
+            for each in ("controller", "controller-b")[:controllers]:
+                it.start(each, server, folder, "--webhook-mode=disabled")
             lab.speaker.start(METALBGP_REFLEX=f"{sys.executable} -m metalbgp.reflex")
             run_dir = f"--run-dir={lab.speaker.run}"
             it.start("speaker", server, folder, f"--node-name={NODE}", run_dir)
