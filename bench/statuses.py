@@ -24,6 +24,7 @@ from metalbgp.cluster.events import EventRecorder
 from metalbgp.cluster.resources import Resource
 from metalbgp.model.addresses import range_from_text
 from metalbgp.model.configuration import BGPAdvertisement, Configuration, Peer, Pool
+from metalbgp.model.report import REPORTED_EVERY
 from metalbgp.model.services import Node
 from metalbgp.model.virtualips import Holder, VirtualIP
 from metalbgp.speaker.agent import intents, owners, uids
@@ -221,7 +222,7 @@ def lines(found: Life, services: int) -> list[Line]:
     kinds = Counter(kind for _, kind, _ in found.restart)
     what = f"{NODES} nodes, {services:,} Services"
     return [
-        Line(f"{what}: steady state, an hour: requests", len(found.steady) * NODES, "", 0),
+        Line(f"{what}: steady state, an hour: requests a node", len(found.steady), "", 3600 / REPORTED_EVERY),
         Line("the largest NodeState", size, "KiB", 64),
         Line("an advertisement changes: requests a node", len(found.advertisement), ""),
         Line(

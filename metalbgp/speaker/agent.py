@@ -228,7 +228,7 @@ def duration(text: str) -> float:
     try:
         return nanoseconds(text) / SECOND
     except Mistake as error:
-        raise argparse.ArgumentTypeError(f"{error}") from error
+        raise argparse.ArgumentTypeError(f"{error}; {error.fix} (METALBGP_SNAPSHOT_MAX_AGE)") from error
 
 
 def main() -> None:

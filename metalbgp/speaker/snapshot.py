@@ -43,7 +43,8 @@ from metalbgp.speaker.own_pods import Memory
 
 FORMAT: Final = 2  # 1: v0.1.0, which did not say so
 LIMIT: Final = 72 * 3600.0  # seconds that a snapshot counts: a long weekend
-PACE: Final = 1.0  # seconds between two writes
+PACE: Final = 1.0  # seconds between two writes, at least
+SHARE: Final = 20  # times as long as a write takes, at least (10,000 VirtualIPs: 0.2 s)
 REFRESH: Final = 60.0  # seconds after which an unchanged view is written again, if it still holds
 RETRY: Final = 30.0  # seconds after a write that failed
 
@@ -129,20 +130,21 @@ class Snapshots:
         """Write until cancelled. `age`: seconds since the API server was heard; `failed`: say so, or that it
         works again."""
         while True:
-            changed = False
+            changed, pause = False, PACE
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(RETRY if self.unwritten else REFRESH):
                     changed = await self._due.wait()
             self._due.clear()
             heard = self._clocks.boot() - age()
             if self._worth(announcer, heard, changed):
-                before = self.unwritten
+                before, began = self.unwritten, time.monotonic()
                 self.unwritten = await asyncio.to_thread(self.write, self._content(announcer, heard))
                 if before != self.unwritten:
                     failed()
                 if before is None and self.unwritten is not None:
                     logs.warn("snapshot-not-written", why=self.unwritten.explain())
-            await asyncio.sleep(RETRY if self.unwritten else PACE)
+                pause = max(PACE, SHARE * (time.monotonic() - began))
+            await asyncio.sleep(RETRY if self.unwritten else pause)
 
     def _worth(self, announcer: Announcer, heard: float, changed: bool) -> bool:
         """What was never heard from the API server must not look as if it was."""

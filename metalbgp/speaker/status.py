@@ -11,7 +11,6 @@ Names are made from what they speak of, so that two runs write the same object: 
 import asyncio
 import contextlib
 import hashlib
-import time
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
@@ -88,7 +87,6 @@ class Status:
             [], Iterable[tuple[Reference, Reason]]
         ],  # of objects that this node cannot do justice to
         now: Callable[[], str],
-        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._client = client
         self._emit = emit
@@ -105,7 +103,6 @@ class Status:
             labels={"metallb.io/component-type": "speaker", "metallb.io/node-name": label(node)},
             owners=owners,
         )
-        self._clock = clock
         self._written: NodeReport | None = None
         self._written_at = 0.0
         self._standing: dict[Intent, Detail] = {}  # what the objects say
@@ -155,10 +152,10 @@ class Status:
             owner = next(iter(self._owners()), None)
             body = nodestate.encode(report, self._namespace, self._installation, owner)
             await self._client.create(NODE_STATES, body, self._namespace)
-        self._written, self._written_at = report, self._clock()
+        self._written, self._written_at = report, asyncio.get_running_loop().time()
 
     def _stale(self) -> bool:
-        return self._clock() - self._written_at >= REPORTED_EVERY
+        return asyncio.get_running_loop().time() - self._written_at >= REPORTED_EVERY
 
     async def _read_standing(self) -> None:
         """What an earlier life of this agent wrote: it is removed unless it is still meant."""

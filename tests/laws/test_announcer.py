@@ -1,5 +1,7 @@
 """Laws of the agent's wishes: what was told, change by change, is what is wanted."""
 
+from ipaddress import ip_address, ip_network
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -164,6 +166,29 @@ def test_an_order_only_takes_away_and_takes_away_what_it_names(
     # What was undecided kept what it had, and had nothing to keep once it was held.
     decided = {key: value for key, value in free.items() if not announcer.table.must_stay(key[1])}
     assert decided.items() <= announcer.wanted().items() and set(announcer.neighbors) == sessions
+
+
+@given(st.lists(STEPS, max_size=25), st.data())
+def test_who_may_not_know_everything_withdraws_only_what_he_knows_and_else_does_the_same(
+    steps: list[tuple], data: st.DataObject
+) -> None:
+    """As after a start from a snapshot, which may lack what came in its last second."""
+    announcer = Announcer()
+    for sequence, step in enumerate(steps):
+        play(announcer, step, sequence)
+    keys = [*announcer.wanted(), *(("10.0.0.1", f"{address}/32") for address in ADDRESSES)]
+    keys += [("10.0.0.1", "198.51.100.77/32"), ("10.0.0.1", "198.51.100.0/30"), ("10.0.0.2", "2001:db8::/64")]
+    told = dict.fromkeys(data.draw(st.lists(st.sampled_from(keys), unique=True)), Attributes())
+    whole = announcer.against_journal(told).wants
+    partly = announcer.against_journal(told, whole=False).wants
+    left_alone = set(whole) - set(partly)
+    assert set(partly) <= set(whole)
+    for _, prefix, attributes in left_alone:
+        assert attributes is None
+        assert not any(ip_address(address) in ip_network(prefix) for address in announcer.vips)
+    for _, prefix, attributes in partly:
+        known = any(ip_address(address) in ip_network(prefix) for address in announcer.vips)
+        assert known or attributes is not None
 
 
 @given(st.lists(STEPS, max_size=15))

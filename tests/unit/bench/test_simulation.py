@@ -11,6 +11,7 @@ from rich.console import Console
 from bench.aims import Line, show
 from bench.statuses import Life, life
 from bench.virtual import run
+from metalbgp.model.report import QUIET, REPORTED_EVERY
 from metalbgp.speaker.status import INTENTS, PACE
 
 
@@ -21,8 +22,11 @@ def large() -> Life:
     return found
 
 
-def test_a_node_with_nothing_new_writes_nothing_for_an_hour(large: Life) -> None:
-    assert large.steady == []
+def test_a_node_with_nothing_new_only_says_now_and_then_that_what_it_said_is_true(large: Life) -> None:
+    assert {kind for _, kind, _ in large.steady} == {"nodestates"}
+    assert len(large.steady) <= 3600 / REPORTED_EVERY
+    times = [when for when, _, _ in large.steady]
+    assert all(REPORTED_EVERY <= later - earlier <= QUIET / 2 for earlier, later in pairwise(times))
 
 
 def test_a_restart_beyond_the_limit_tells_no_service_as_news(large: Life) -> None:

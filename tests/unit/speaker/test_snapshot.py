@@ -16,6 +16,7 @@ from metalbgp.config import compiled, virtualip
 from metalbgp.model.configuration import BGPAdvertisement, Configuration, Peer
 from metalbgp.model.services import Node
 from metalbgp.model.virtualips import Holder, VirtualIP
+from metalbgp.speaker import agent
 from metalbgp.speaker import snapshot as module
 from metalbgp.speaker.announcer import Announcer
 from metalbgp.speaker.snapshot import FORMAT, Clocks, Snapshots
@@ -205,6 +206,18 @@ def test_one_object_that_cannot_be_read_is_damage_for_it_would_be_one_to_withdra
     assert speaker.refused is not None and speaker.refused.name == "SnapshotDamaged"
 
 
+def test_how_long_a_snapshot_counts_is_said_in_the_environment_and_a_mistake_there_is_named(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert agent.parse(["--node-name", "n1"]).snapshot_max_age == 72 * 3600
+    monkeypatch.setenv("METALBGP_SNAPSHOT_MAX_AGE", "90m")
+    assert agent.parse(["--node-name", "n1"]).snapshot_max_age == 5400
+    monkeypatch.setenv("METALBGP_SNAPSHOT_MAX_AGE", "3 days")
+    with pytest.raises(SystemExit):
+        agent.parse(["--node-name", "n1"])
+    assert '"3 days" is not a duration; write it as' in capsys.readouterr().err
+
+
 # ---------------------------------------------------------------- v0.1.0
 
 
@@ -283,6 +296,7 @@ async def until(condition: Callable[[], Any]) -> None:
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("PACE", "REFRESH", "RETRY"):
         monkeypatch.setattr(module, name, 0.02)
+    monkeypatch.setattr(module, "SHARE", 0)
 
 
 async def test_a_full_disk_leaves_the_old_file_says_so_and_is_tried_again(disk: Disk, quick: None) -> None:
