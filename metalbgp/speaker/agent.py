@@ -94,7 +94,7 @@ async def run(options: argparse.Namespace) -> None:
             heard=now(agent.view_age),
             from_snapshot=agent.from_snapshot,
         )
-        more = (*agent.fencing.problems(), *exclude.problems, *agent.snapshots.problems())
+        more = (*agent.fencing.problems(), *exclude.problems, *agent.snapshots.problems(), *agent.blind())
         return structs.replace(made, problems=(*made.problems, *more))
 
     status = Status(

@@ -76,7 +76,7 @@ class Agent:
         self.urgent = asyncio.Event()  # ... and somebody waits for them
         self.probes: tuple[ProbeReport, ...] = ()
         self.speaking = False  # the views are complete, or the snapshot stands in for them
-        self.from_snapshot = False  # it still does, for a view at least
+        self._stood_in = False  # it does, or did
         self._last_life = -inf  # when the API server was heard of which the snapshot tells; time.monotonic()
         self._configured = asyncio.Event()
         self._duties_due = asyncio.Event()
@@ -89,6 +89,7 @@ class Agent:
         self._asked: dict[tuple[str, str], float] = {}  # route → when its change was asked for
         views = Views(client, options.node, options.namespace, options.installation)
         self.vips = views.vips
+        self._decisive: tuple[Reflector[Any], ...] = (views.vips, views.configuration)
         self._views: tuple[tuple[Reflector[Any], Callable[[Any], None]], ...] = (
             (views.vips, self._on_vip),
             (views.configuration, self._on_configuration),
@@ -338,11 +339,10 @@ class Agent:
         self.book.remember(self.snapshots.orders())
         if not self.synced and self.snapshots.restore(self.announcer, vips=not self.vips.synced):
             self._last_life = time.monotonic() - self.snapshots.age
-            self.from_snapshot = True
+            self._stood_in = True
             logs.warn("from-snapshot", age=round(self.snapshots.age), why="the API server does not answer")
             self._speak()
         await synced
-        self.from_snapshot = False
         self.snapshots.forget()
         self.announcer.pods.remember(())
         known = {vip.address for vip in self.vips.values.values()}
@@ -368,6 +368,11 @@ class Agent:
         return all(reflector.synced for reflector, _ in self._views)
 
     @property
+    def from_snapshot(self) -> bool:
+        """Whether what is announced was known before the start, and nobody has said that it still holds."""
+        return self._stood_in and not all(one.synced for one in self._decisive)
+
+    @property
     def view_age(self) -> float:
         """Seconds since the API server was last heard: by this process, or by the one before it whose
         snapshot speaks. Infinite: nothing is known at all."""
@@ -382,6 +387,12 @@ class Agent:
         if not self.link.connected:
             return "no connection to the parent"
         return "" if self.record.child_runs else "ExaBGP does not run"
+
+    def blind(self) -> tuple[str, ...]:
+        """What is not seen of this node's Pods, if anything."""
+        if self.pods.lists or not self.pods.trouble:
+            return ()
+        return (f"own Pods are not watched, so none is missed: {self.pods.trouble}",)
 
     async def ask_reflex(self) -> None:
         """Fresh counters for a scrape; without a reflex the last ones stay."""

@@ -71,6 +71,8 @@ async def test_a_view_of_pods_that_is_not_allowed_or_away_is_not_waited_for_and_
 
         world.api.watch = watch  # type: ignore[method-assign]  # the same but for Pods
         task = asyncio.create_task(world.agent.run())
+        await until(lambda world=world: world.agent.blind())  # type: ignore[misc]  # of this turn
+        assert "own Pods are not watched" in world.agent.blind()[0]
         await until(lambda world=world: world.prefixes() == ["198.51.100.1/32"])  # type: ignore[misc]  # of this turn
         await ended(task)
 
