@@ -31,9 +31,10 @@ from metalbgp.config.mistakes import Mistake
 from metalbgp.model.reasons import ShutByOrder
 from metalbgp.model.report import NodeReport
 from metalbgp.speaker.exclude_list import ExcludeList
-from metalbgp.speaker.loop import Agent, Options
+from metalbgp.speaker.loop import Agent
 from metalbgp.speaker.record import services_of
 from metalbgp.speaker.status import Detail, Intent, Status
+from metalbgp.speaker.views import Options
 
 DAEMON_SET = "speaker"
 ASK = 1.0  # seconds

@@ -15,11 +15,10 @@ import contextlib
 import time
 from collections.abc import Callable
 from math import inf
-from pathlib import Path
 from typing import Any
 
 import msgspec
-from msgspec import Struct, structs
+from msgspec import structs
 
 from metalbgp import logs
 from metalbgp.cluster.client import Client
@@ -28,30 +27,21 @@ from metalbgp.cluster.trouble import tell_trouble
 from metalbgp.model.configuration import Peer
 from metalbgp.model.orders import Order
 from metalbgp.model.report import ProbeReport
-from metalbgp.model.virtualips import VirtualIP
 from metalbgp.reflex.client import May, ReflexClient
 from metalbgp.speaker.announcer import Announcer, Changes
 from metalbgp.speaker.around import Around
+from metalbgp.speaker.doubt import Doubt
 from metalbgp.speaker.fencing import Fencing
 from metalbgp.speaker.guard import Guard, Want, limits
 from metalbgp.speaker.link import ParentLink
 from metalbgp.speaker.metrics import SpeakerMetrics
 from metalbgp.speaker.order_book import OrderBook
 from metalbgp.speaker.record import PROBLEM_AGE, Record, probe_reports
-from metalbgp.speaker.snapshot import LIMIT, Snapshots
-from metalbgp.speaker.views import Views
+from metalbgp.speaker.snapshot import Snapshots
+from metalbgp.speaker.views import Options, Views
 
-DOUBT = 5.0  # seconds to keep announcing an address whose claim vanished without having been released
 COMPANY = 1.0  # seconds that the orders may come later than all other views
 PATIENCE = 5.0  # seconds for the API server to answer before the snapshot of the last run is used
-
-
-class Options(Struct, frozen=True):
-    node: str
-    namespace: str
-    installation: str
-    run_dir: Path
-    snapshot_limit: float = LIMIT  # seconds that a snapshot counts
 
 
 class Agent:
@@ -83,11 +73,11 @@ class Agent:
         self.snapshots = Snapshots(
             options.run_dir / "snapshot.json", options.node, options.installation, options.snapshot_limit
         )
-        self._doubtful: dict[str, asyncio.TimerHandle] = {}
+        self._doubt = Doubt(self._drop)
         self._later: asyncio.TimerHandle | None = None  # when some address begins or ends to be announced
         self._limited: tuple[Peer, ...] | None = None  # whose limits the guard has
         self._asked: dict[tuple[str, str], float] = {}  # route → when its change was asked for
-        views = Views(client, options.node, options.namespace, options.installation)
+        views = Views(client, options)
         self.vips = views.vips
         self._decisive: tuple[Reflector[Any], ...] = (views.vips, views.configuration)
         self._views: tuple[tuple[Reflector[Any], Callable[[Any], None]], ...] = (
@@ -110,25 +100,14 @@ class Agent:
     def _on_vip(self, event: Any) -> None:
         match event:
             case Changed(new=vip):
-                if (timer := self._doubtful.pop(vip.address, None)) is not None:
-                    timer.cancel()
+                self._doubt.back(vip.address)
                 self._tell(self.announcer.set_vip(vip.address, vip))
             case Removed(old=vip) if vip is not None:
-                self._vanished(vip)
+                self._doubt.vanished(vip)
             case _:
                 tell_trouble(event, self.metrics.update_errors)
 
-    def _vanished(self, vip: VirtualIP) -> None:
-        """Withdraw at once what was released; wait a moment where nothing announced the end."""
-        if vip.phase == "bound":
-            logs.warn("claim-vanished", address=vip.address, wait=DOUBT)
-            loop = asyncio.get_running_loop()
-            self._doubtful[vip.address] = loop.call_later(DOUBT, self._drop, vip.address)
-        else:
-            self._drop(vip.address)
-
     def _drop(self, address: str) -> None:
-        self._doubtful.pop(address, None)
         self._tell(self.announcer.set_vip(address, None))
 
     def _on_configuration(self, event: Any) -> None:
@@ -346,8 +325,9 @@ class Agent:
         self.snapshots.forget()
         self.announcer.pods.remember(())
         known = {vip.address for vip in self.vips.values.values()}
-        for address in self.announcer.vips.keys() - known - self._doubtful.keys():
-            self._vanished(self.announcer.vips[address])  # the snapshot knew it, the API server does not
+        for address in self.announcer.vips.keys() - known:
+            if address not in self._doubt:  # the snapshot knew it, the API server does not
+                self._doubt.vanished(self.announcer.vips[address])
         await self._configured.wait()  # before a controller wrote one, nothing can be announced
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(COMPANY):

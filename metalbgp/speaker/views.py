@@ -1,8 +1,12 @@
 """What the agent watches: its part of the cluster, and nothing that is of no concern to this node.
 
-In:  a client, the node, namespace and installation. Out: Reflectors; loop.py runs them.
+In:  a client, and the Options of the process. Out: Reflectors; loop.py runs them.
 Elsewhere: what follows from an event is loop.py; a view that stands in for another, snapshot.py.
 """
+
+from pathlib import Path
+
+from msgspec import Struct
 
 from metalbgp.cluster import decode
 from metalbgp.cluster.client import Client
@@ -23,10 +27,20 @@ from metalbgp.model.orders import Order
 from metalbgp.model.services import Node
 from metalbgp.model.virtualips import WATCHED_PHASES, VirtualIP
 from metalbgp.speaker.secret import SpeakerSecret, secret
+from metalbgp.speaker.snapshot import LIMIT
+
+
+class Options(Struct, frozen=True):
+    node: str
+    namespace: str
+    installation: str
+    run_dir: Path
+    snapshot_limit: float = LIMIT  # seconds that a snapshot counts
 
 
 class Views:
-    def __init__(self, client: Client, node: str, namespace: str, installation: str) -> None:
+    def __init__(self, client: Client, options: Options) -> None:
+        node, namespace, installation = options.node, options.namespace, options.installation
         self.vips: Reflector[VirtualIP] = Reflector(
             client,
             VIRTUAL_IPS,

@@ -24,7 +24,7 @@ from metalbgp.cluster.resources import NODES, PODS, SPEAKER_CONFIGURATIONS, VIRT
 from metalbgp.config import compiled, virtualip
 from metalbgp.model.configuration import Configuration
 from metalbgp.model.virtualips import VirtualIP
-from metalbgp.speaker import loop as module
+from metalbgp.speaker import doubt
 from metalbgp.speaker.announcer import Announcer
 from tests.fakeapi import FakeClient, Key, labelled, matches
 from tests.unit.speaker.test_loop import CONFIGURATION, NS, World, ended, vip
@@ -257,7 +257,7 @@ async def play(folder: Path, steps: list[tuple[str, int, bool]], seed: int, shar
     world.agent.link.want = want  # type: ignore[method-assign]  # a listener in front of the world's
     for one in (*(view for view, _ in world.agent._views), world.agent.orders, world.agent.pods):
         one._sleep, one._spread, one._hold_delay = _quickly, 0.0, 0.0
-    doubt, module.DOUBT = module.DOUBT, 0.01
+    before, doubt.DOUBT = doubt.DOUBT, 0.01
     task = asyncio.create_task(world.agent.run())
     try:
         async with asyncio.timeout(10):
@@ -277,5 +277,5 @@ async def play(folder: Path, steps: list[tuple[str, int, bool]], seed: int, shar
         await asyncio.sleep(0.03)  # longer than DOUBT: nothing is left that would still change it
         assert world.told == cluster.wanted() and not lost
     finally:
-        module.DOUBT = doubt
+        doubt.DOUBT = before
         await ended(task)

@@ -20,10 +20,12 @@ from metalbgp.model.configuration import BGPAdvertisement, Configuration, Peer
 from metalbgp.model.orders import HOLD, RELEASE, Order
 from metalbgp.model.virtualips import Holder, VirtualIP
 from metalbgp.speaker import agent as process
+from metalbgp.speaker import doubt
 from metalbgp.speaker import loop as module
 from metalbgp.speaker.announcer import Announcer
-from metalbgp.speaker.loop import Agent, Options
+from metalbgp.speaker.loop import Agent
 from metalbgp.speaker.snapshot import Snapshots
+from metalbgp.speaker.views import Options
 from tests.fakeapi import FakeClient
 from tests.values import node, pool
 
@@ -126,7 +128,7 @@ async def test_what_begins_later_is_told_after_its_delay_and_what_was_there_at_t
 async def test_a_claim_that_vanishes_waits_and_one_that_was_released_does_not(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "DOUBT", 0.2)
+    monkeypatch.setattr(doubt, "DOUBT", 0.2)
     world = World(tmp_path)
     world.fill(vip(1), vip(2), vip(3))
     task = asyncio.create_task(world.agent.run())
@@ -275,7 +277,7 @@ async def test_what_the_snapshot_knew_and_the_api_server_lacks_waits_before_it_i
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "PATIENCE", 0.05)
-    monkeypatch.setattr(module, "DOUBT", 0.2)
+    monkeypatch.setattr(doubt, "DOUBT", 0.2)
     remember(tmp_path, vip(1), vip(2))
     world = World(tmp_path)
     world.fill(vip(1))
