@@ -21,6 +21,8 @@ print(*(r for r in c['options']['install_requires'].split('\n') if r and not r.s
 COPY exabgp-conf /opt/metalbgp/exabgp-conf
 COPY metalbgp /opt/metalbgp/metalbgp
 COPY k8s/crds.yaml /opt/metalbgp/k8s/crds.yaml
+# For `metalbgp hold --local` inside a speaker's pod, when the API server is away.
+RUN printf '#!/bin/sh\nexec python3 -m metalbgp.cli "$@"\n' > /opt/venv/bin/metalbgp && chmod 755 /opt/venv/bin/metalbgp
 RUN python3 -m compileall -q --invalidation-mode unchecked-hash /opt/metalbgp
 
 FROM python:3.11-slim-bookworm

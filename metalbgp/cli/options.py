@@ -8,7 +8,7 @@ import asyncio
 import sys
 from collections.abc import Awaitable, Callable, Iterable
 from datetime import UTC, datetime
-from typing import Any, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 import click
 from msgspec import Struct
@@ -143,7 +143,19 @@ def run(setup: Setup, given: dict[str, Any], verb: Verb) -> None:
     guard(setup, lambda: asyncio.run(_looks(setup, wish, verb)))
 
 
-def guard(setup: Setup, work: Callable[[], int]) -> None:
+def finish(setup: Setup, given: dict[str, Any], work: Callable[[], Answer]) -> NoReturn:
+    """For what asks no API server."""
+    setup.debug = setup.debug or bool(given.get("debug"))
+
+    def shown() -> int:
+        answer = work()
+        show(answer, given.get("output", "table"))
+        return 1 if answer.problems else 0
+
+    guard(setup, shown)
+
+
+def guard(setup: Setup, work: Callable[[], int]) -> NoReturn:
     """Errors are one line; the traceback is for --debug."""
     try:
         code = work()

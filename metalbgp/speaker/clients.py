@@ -17,6 +17,7 @@ from msgspec import Struct
 from metalbgp import logs
 from metalbgp.loop import Loop
 from metalbgp.model.routes import Attributes
+from metalbgp.speaker.local_orders import Said
 
 LONGEST_UNSENT: Final = 128 * 1024 * 1024  # a client that does not read is let go
 LONGEST_LINE: Final = 128 * 1024 * 1024
@@ -27,6 +28,7 @@ class Message(Struct, frozen=True):
 
     hello: str = ""
     ask: str = ""
+    order: Said | None = None  # somebody in the pod holds an address, or takes that back
     neighbors: list[msgspec.Raw] | None = None  # each decoded alone: one bad peer must not stop the others
     farewells: dict[str, str] = {}  # with neighbors: peers that are shut, and what to tell them
     want: list[tuple[str, str, Attributes | None]] | None = None

@@ -1,7 +1,6 @@
 """The agent's loop: watch what this node shall announce, tell parent and reflex, hear what became of it.
 
-In:  VirtualIPs (bound, probing, releasing), the SpeakerConfiguration, the own Node and its Pods, one Secret,
-     orders (views.py). Nothing else.
+In:  VirtualIPs, the SpeakerConfiguration, the own Node and its Pods, one Secret, orders (views.py); no more.
 Out: differences to the parent (routes) and the reflex (L2 duties); statuses, metrics, health.
 Elsewhere: what is wanted is announcer.py; what became of it is record.py; objects are status.py.
 
@@ -254,6 +253,8 @@ class Agent:
             self.record.journal(message["journal"])
             if self.speaking:
                 self._settle()
+        if "orders" in message:
+            self.book.local(msgspec.convert(message["orders"], list[Order]))
         for route in message.get("routes", ()):
             self.record.route(*route)
             asked = self._asked.pop((route[0], route[1]), None) if route[2] == "confirmed" else None

@@ -38,6 +38,7 @@ from metalbgp.loop import Loop
 from metalbgp.model.reasons import Reason
 from metalbgp.speaker.children import Child
 from metalbgp.speaker.clients import Client, Message, listen
+from metalbgp.speaker.local_orders import LocalOrders
 from metalbgp.speaker.paths import Paths
 
 AGENT_LIMIT: Final = (
@@ -64,6 +65,7 @@ class Parent:
         self._edge = Edge(self._loop, run, self._report)
         self._paths = Paths(self._loop, run / "reflex.sock", self._paths_changed)
         self._agent: Client | None = None
+        self._orders = LocalOrders(run / "orders.json")
         self._children = (
             Child(
                 "agent",
@@ -176,6 +178,11 @@ class Parent:
             self._agent = client
             logs.log("agent-connected")
             client.say({"journal": self.journal()})
+            client.say({"orders": self._orders.all()})
+        if message.order is not None:
+            client.say({"order": self._orders.take(message.order)})
+            client.finish()
+            self._tell({"orders": self._orders.all()})
         if message.ask:
             answers: dict[str, Callable[[], Any]] = {"journal": self.journal, "alive": lambda: True}
             answer = answers.get(message.ask)

@@ -217,6 +217,7 @@ class Agent:
         self.session_log: list[tuple[str, str]] = []
         self.problems: list[dict[str, Any]] = []
         self.journal: dict[str, Any] = {}
+        self.orders: list[dict[str, Any]] | None = None
         self.say({"hello": "agent"})
         self.until(lambda: bool(self.journal), "the journal")
 
@@ -244,6 +245,7 @@ class Agent:
             self.journal = message["journal"]
             self.sessions = {s["peer"]: s for s in self.journal["sessions"]}
             self.routes = {(r[0], r[1]): r[5] for r in self.journal["routes"]}
+        self.orders = message.get("orders", self.orders)
         if "session" in message:
             self.sessions[message["session"]["peer"]] = message["session"]
             self.session_log.append((message["session"]["peer"], message["session"]["state"]))
