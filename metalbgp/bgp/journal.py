@@ -11,11 +11,18 @@ from typing import Literal
 from metalbgp.bgp import wire
 from metalbgp.bgp.values import Neighbor, Sent
 from metalbgp.model.addresses import family
-from metalbgp.model.reasons import ConnectionClosed, NoConnection, NotReached, Reason, SessionEnded
+from metalbgp.model.reasons import (
+    ConnectionClosed,
+    HoldTimerExpired,
+    NoConnection,
+    NotReached,
+    Reason,
+    SessionEnded,
+)
 from metalbgp.model.routes import Attributes
 
 Key = tuple[str, str]  # (peer address, prefix)
-VAGUE = (ConnectionClosed, NoConnection, NotReached, SessionEnded)
+VAGUE = (ConnectionClosed, HoldTimerExpired, NoConnection, NotReached, SessionEnded)
 State = Literal["wanted", "sent", "confirmed", "waiting", "withdrawing", "withdrawn", "refused"]
 
 
@@ -107,7 +114,7 @@ class Session:
 
     @property
     def vague(self) -> bool:
-        """Nobody said why it is down, but for our own guesses: another one may replace them."""
+        """Nobody said why it stays down, but for our own guesses: another one may replace them."""
         return self.why is None or isinstance(self.why, VAGUE)
 
     @property

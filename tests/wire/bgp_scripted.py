@@ -1,6 +1,6 @@
 """A router of our own that says what FRR never would: any NOTIFICATION, broken messages, nothing at all.
 
-In:  the script: what its OPEN says, bytes to send, whether it reads, its TCP-MD5 key.
+In:  the script: what its OPEN says, bytes to send, whether it reads.
 Out: `Scripted`: its table by family, and every prefix of every UPDATE in the order in which they came, so
      that a withdrawal that lasted for a moment is seen as well.
 Elsewhere: UPDATEs are decoded by bench/wire.py; real routers are bgp_lab.py and gobgp_lab.py.
@@ -20,7 +20,6 @@ from tests.wire.l2_segment import socket_in
 
 MARKER: Final = b"\xff" * 16
 OPEN, UPDATE, NOTIFICATION, KEEPALIVE, REFRESH = 1, 2, 3, 4, 5
-TCP_MD5SIG: Final = 14
 AS4, GRACEFUL = 65, 64
 
 
@@ -71,12 +70,11 @@ class Scripted(Linked):
         self._over = False
         self._pause = threading.Event()
 
-    def start(self, password: str = "", receive: int = 0) -> None:
+    def start(self, receive: int = 0) -> None:
         """`receive`: bytes that its kernel takes while it reads nothing."""
         for family, address in ((socket.AF_INET, self.v4), (socket.AF_INET6, self.v6)):
             listener = socket_in(self.namespace, family, socket.SOCK_STREAM)
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            self._key(listener, password)
             if receive:
                 listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive)
             listener.bind((address, 179))
@@ -110,22 +108,6 @@ class Scripted(Linked):
                 self._pause.wait(0.5)
 
         threading.Thread(target=beat, daemon=True).start()
-
-    def password(self, word: str) -> None:
-        """A new key, for the sessions that are up and for those to come."""
-        for end in (*self._listeners, *self._live):
-            self._key(end, word)
-
-    def _key(self, end: socket.socket, word: str) -> None:
-        """struct tcp_md5sig of linux/tcp.h, for our speaker's address; an empty key removes it."""
-        if end.family == socket.AF_INET:
-            peer = struct.pack("=HH4s", socket.AF_INET, 0, ip_address(self.ours4).packed)
-        else:
-            peer = struct.pack("=HHI16sI", socket.AF_INET6, 0, 0, ip_address(self.ours6).packed, 0)
-        key = word.encode()
-        value = struct.pack("=128sBBHi80s", peer, 0, 0, len(key), 0, key)
-        with suppress(FileNotFoundError):  # nothing to remove
-            end.setsockopt(socket.IPPROTO_TCP, TCP_MD5SIG, value)
 
     # What it knows
 

@@ -30,9 +30,9 @@ class Stand:
         self.wants: dict[Key, Attributes] = {}
         self._turn = 0
 
-    def start(self, *, zebra: bool = False, **environment: str) -> None:
+    def start(self, *, zebra: bool = False, word: str = "", **environment: str) -> None:
         for router in self.routers:
-            router.start(zebra=zebra)
+            router.start(zebra=zebra, neighbor_lines=[f"password {word}"] if word else [])
         self.lab.speaker.start(**environment)
         self.connect()
 

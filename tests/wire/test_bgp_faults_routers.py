@@ -5,6 +5,7 @@ ended, and what was wrong stands in the session (bgp_stand.py). Router restarted
 are in test_bgp_sessions.py; what FRR never says is test_bgp_faults_scripted.py.
 """
 
+import base64
 import os
 from collections.abc import Iterator
 from contextlib import nullcontext
@@ -12,7 +13,7 @@ from operator import gt
 
 import pytest
 
-from tests.wire.bgp_lab import BGPD, Lab, laboratory, run, wait_for
+from tests.wire.bgp_lab import BGPD, Lab, Router, laboratory, run, wait_for
 from tests.wire.bgp_stand import Stand
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0 or not BGPD.exists(), reason="needs root and FRR")
@@ -89,3 +90,34 @@ def test_a_router_that_expects_another_as_says_so_until_it_is_mended(lab: Lab) -
     expect(65001)
     it.as_wanted(limit=60)
     assert it.drops(2) == (0, 0)
+
+
+@pytest.mark.parametrize("first", ["ours", "the router's"])
+def test_a_password_that_changes_at_both_ends_one_after_the_other(lab: Lab, first: str) -> None:
+    """Ours first, with graceful restart: nothing is lost. FRR ends the session when its own changes."""
+    it = Stand(lab, graceful_restart=60, password_base64=secret("old"))
+    it.start(zebra=True, word="old")
+    it.as_wanted()
+
+    def theirs(router: Router) -> None:
+        for ours in (router.ours4, router.ours6):
+            words = f"neighbor {ours} password new"
+            router.vtysh("configure terminal", f"router bgp {router.asn}", words)
+
+    with it.never_lost() if first == "ours" else nullcontext():
+        if first != "ours":
+            for router in it.routers:
+                theirs(router)
+            it.ended(1)
+        it.options["password_base64"] = secret("new")
+        it.tell()
+        it.change()
+        if first == "ours":
+            it.said(1, "AuthenticationSuspected", "do both ends have the same password?")
+            for router in it.routers:
+                theirs(router)
+        it.as_wanted(60)
+
+
+def secret(word: str) -> str:
+    return base64.b64encode(word.encode()).decode()
