@@ -59,7 +59,7 @@ def main(console: Console, say: Callable[[str], None], lab: str, implementation:
         faults = {**faults, "node drained": drained} if ours else faults
     console.print(f"  before {noise.measure()}", highlight=False)
     good = True
-    with visited(product) as address:
+    with visited(product, ours=ours) as address:
         table = Table("fault", "announcers", "graceful restart", "failed", "slowest", f"lost of {HELD}")
         for graceful in (True, False) if ours else (False,):
             product.peer(enableGracefulRestart=True) if graceful else product.peer()
@@ -90,9 +90,10 @@ def cells(seen: Report) -> tuple[str, str, str]:
 
 
 @contextmanager
-def visited(product: Product) -> Iterator[str]:
-    """A Service with the walkthrough's three pods; its address."""
-    product.clean()
+def visited(product: Product, *, ours: bool) -> Iterator[str]:
+    """A Service with the walkthrough's three pods; its address. Another's lab is made for it and taken down."""
+    if ours:
+        product.clean()
     product.lab.apply(WALKTHROUGH / "app.yaml")
     product.lab.kubectl("rollout", "status", "deployment/nginx-app", "--timeout=90s")
     product.bgp()
@@ -101,7 +102,8 @@ def visited(product: Product) -> Iterator[str]:
     try:
         yield product.address("visited", 30)
     finally:
-        product.clean()
+        if ours:
+            product.clean()
 
 
 def prepared(product: Product, address: str, announcers: tuple[str, ...], *, graceful: bool) -> None:

@@ -15,6 +15,7 @@ import time
 import urllib.error
 from collections.abc import Iterator
 from contextlib import contextmanager
+from email.message import Message
 from typing import Any
 
 from tests.lab.product import TICK, Product
@@ -29,14 +30,19 @@ class History:
     def take(self, event: dict[str, Any], first: bool = False) -> None:
         """What stood there at first counts as no write."""
         whole = event["object"]
-        meta = whole["metadata"]
-        key = "/".join((whole["kind"], *filter(None, (meta.get("namespace"), meta["name"]))))
+        key = _key(whole)
         if event["type"] == "DELETED":
             self.deleted.append(key)
             return
         before = self._seen.setdefault(key, [])
-        if not first or not before:
+        version = whole["metadata"]["resourceVersion"]
+        if not before or before[-1]["metadata"]["resourceVersion"] != version:
             before.append({**whole, "seen": time.time(), "first": first})
+
+    def only(self, kind: str, there: list[dict[str, Any]]) -> None:
+        """Of this kind nothing else is there."""
+        gone = {key for key in self._seen if key.startswith(f"{kind}/")} - {_key(one) for one in there}
+        self.deleted += sorted(gone - set(self.deleted))
 
     def versions(self, key: str) -> list[dict[str, Any]]:
         """Of one object, Kind/namespace/name; the first is how it stood when the block began. `seen`: when it
@@ -53,6 +59,11 @@ class History:
         return {key: count for key, count in self.writes.items() if key.startswith(f"{kind}/")}
 
 
+def _key(whole: dict[str, Any]) -> str:
+    meta = whole["metadata"]
+    return "/".join((whole["kind"], *filter(None, (meta.get("namespace"), meta["name"]))))
+
+
 @contextmanager
 def history(product: Product, *paths: str) -> Iterator[History]:
     """From the moment at which the block begins to the moment at which it ends."""
@@ -60,11 +71,7 @@ def history(product: Product, *paths: str) -> Iterator[History]:
     ends: list[threading.Event] = []
     threads = []
     for path in paths:
-        found = product.api.get(path)
-        kind = found["kind"].removesuffix("List")
-        for item in found["items"]:
-            seen.take({"type": "ADDED", "object": {"kind": kind, **item}}, first=True)
-        end, version = threading.Event(), found["metadata"]["resourceVersion"]
+        end, version = threading.Event(), _listed(product, path, seen, first=True)
         ends.append(end)
         threads.append(
             threading.Thread(target=_follow, args=(product, path, version, seen, end), daemon=True)
@@ -87,18 +94,39 @@ def _follow(product: Product, path: str, version: str, seen: History, end: threa
         while True:
             last = end.is_set()
             try:
-                for event in product.api.watch(f"{path}?watch=1&timeoutSeconds=1&resourceVersion={version}"):
-                    if event["type"] == "ERROR":
-                        raise AssertionError(f"the watch of {path} lost its place: {event['object']}")
-                    version = event["object"]["metadata"]["resourceVersion"]
-                    seen.take(event)
+                version = _watched(product, path, version, seen)
             except urllib.error.HTTPError as refusal:
-                if refusal.code != 429:  # a kind whose definition has just changed says that for a moment
+                # A kind whose definition has just changed says the one for a moment, and then remembers no
+                # older version: what changed between is seen as one write.
+                if refusal.code not in (410, 429):
                     raise
                 last = False
                 end.wait(TICK)
+                if refusal.code == 410:
+                    version = _listed(product, path, seen)
             if last:
                 return
     except BaseException as trouble:
         seen.trouble = trouble
         raise
+
+
+def _watched(product: Product, path: str, version: str, seen: History) -> str:
+    for event in product.api.watch(f"{path}?watch=1&timeoutSeconds=1&resourceVersion={version}"):
+        whole = event["object"]
+        if event["type"] == "ERROR":
+            raise urllib.error.HTTPError(path, whole["code"], whole["message"], Message(), None)
+        version = whole["metadata"]["resourceVersion"]
+        seen.take(event)
+    return version
+
+
+def _listed(product: Product, path: str, seen: History, *, first: bool = False) -> str:
+    """What is there now; returns the list's version."""
+    found = product.api.get(path)
+    kind = found["kind"].removesuffix("List")
+    whole = [{"kind": kind, **item} for item in found["items"]]
+    for one in whole:
+        seen.take({"type": "ADDED", "object": one}, first=first)
+    seen.only(kind, whole)
+    return str(found["metadata"]["resourceVersion"])
