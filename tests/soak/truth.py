@@ -4,7 +4,7 @@ In:  what the API server holds (Held), what the routers hold. Out: differences, 
 Elsewhere: reading both is world.py.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -107,15 +107,3 @@ def _routes(held: Held, tables: Mapping[str, Mapping[str, int]], node: str, now:
         different = {p: (table.get(p), want.get(p)) for p in {*table, *want} if table.get(p) != want.get(p)}
         if different:
             yield f"router {peer}: (holds, should) {different}"
-
-
-def doubly_given(ingress: Mapping[str, Sequence[str]], keys: Mapping[str, str]) -> list[str]:
-    """Addresses that two Services show, though they do not share; `keys`: sharing key by Service."""
-    found: dict[str, str] = {}
-    wrong = []
-    for service, addresses in sorted(ingress.items()):
-        for address in addresses:
-            other = found.setdefault(address, service)
-            if other != service and not (keys.get(other) and keys.get(other) == keys.get(service)):
-                wrong.append(f"{address} is given to {other} and {service}")
-    return wrong

@@ -24,7 +24,7 @@ from metalbgp.config import compiled, orders, virtualip
 from metalbgp.config.objects import READERS
 from tests.apiserver import NAMESPACE
 from tests.soak.steps import NODES, SPACE, Step, Wanted, resume, steps
-from tests.soak.truth import Held, differences, doubly_given
+from tests.soak.truth import Held, differences
 from tests.wire.bgp_lab import children, cmdline
 
 METALLB: Final = f"/apis/metallb.io/v1beta1/namespaces/{NAMESPACE}"
@@ -50,8 +50,7 @@ class Twice(threading.Thread):
     def __init__(self, it: Chain) -> None:
         super().__init__(daemon=True)
         self._it = it
-        self._ingress: dict[str, tuple[str, ...]] = {}
-        self._keys: dict[str, str] = {}
+        self._shown: dict[str, dict[str, str]] = {}  # Service → address → its sharing key when it got it
         self.found: list[str] = []
         self.ended = False
 
@@ -62,7 +61,9 @@ class Twice(threading.Thread):
 
     def _follow(self) -> None:
         listed = self._it.api.get(SERVICES)
-        self._ingress.clear()
+        names = {item["metadata"]["name"] for item in listed["items"]}
+        for name in self._shown.keys() - names:
+            del self._shown[name]
         for item in listed["items"]:
             self._heard("MODIFIED", item)
         connection, lines = self._it.api.watch(SERVICES, listed["metadata"]["resourceVersion"])
@@ -74,10 +75,16 @@ class Twice(threading.Thread):
 
     def _heard(self, kind: str, item: Mapping[str, Any]) -> None:
         name = item["metadata"]["name"]
-        gone = kind == "DELETED"
-        self._ingress[name] = () if gone else ingress(item)
-        self._keys[name] = (item["metadata"].get("annotations") or {}).get(SHARED, "")
-        self.found += doubly_given(self._ingress, self._keys)
+        key = (item["metadata"].get("annotations") or {}).get(SHARED, "")
+        before = self._shown.pop(name, {})
+        now = {} if kind == "DELETED" else {address: before.get(address, key) for address in ingress(item)}
+        for address in now.keys() - before.keys():
+            self.found += [
+                f"{address} is given to {name}, and {other} has it"
+                for other, shown in self._shown.items()
+                if address in shown and not (key and shown[address] == key)
+            ]
+        self._shown[name] = now
 
 
 class World:
