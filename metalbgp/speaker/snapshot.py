@@ -46,7 +46,7 @@ LIMIT: Final = 72 * 3600.0  # seconds that a snapshot counts: a long weekend
 PACE: Final = 1.0  # seconds between two writes, at least
 SHARE: Final = 20  # times as long as a write takes, at least (10,000 VirtualIPs: 0.2 s)
 REFRESH: Final = 60.0  # seconds after which an unchanged view is written again, if it still holds
-RETRY: Final = 30.0  # seconds after a write that failed
+RETRY: Final = 10.0  # seconds after a write that failed
 
 UNREADABLE: Final = (ValueError, RecursionError)  # msgspec's errors are of the first kind
 
