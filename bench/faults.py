@@ -91,7 +91,7 @@ def cells(seen: Report) -> tuple[str, str, str]:
 
 @contextmanager
 def visited(product: Product, *, ours: bool) -> Iterator[str]:
-    """A Service with the walkthrough's three pods; its address. Another's lab is made for it and taken down."""
+    """A Service with the walkthrough's three pods; its address. Another's lab is taken down after it."""
     if ours:
         product.clean()
     product.lab.apply(WALKTHROUGH / "app.yaml")
