@@ -81,11 +81,11 @@ def test_a_profile_that_changes_costs_no_session_and_what_it_cannot_have_is_said
     watched.established()
     all_up(watched)
     before = watched.connections()
-    profile(watched, transmitInterval=200, receiveInterval=200, echoMode=True)
+    profile(watched, transmitInterval=500, receiveInterval=500, echoMode=True)
     until(
         "the router hears the new interval from all",
         lambda: {one["remote-transmit-interval"] for one in bfdd(watched).values()},
-        lambda found: found == {200},
+        lambda found: found == {500},
     )
     said = until("an event", lambda: watched.events("BFDProfile", "fast", "NotInForce"))
     assert "spec.echoMode" in said[-1] and "control packets" in said[-1]
