@@ -115,10 +115,9 @@ class _BareHead(Struct, gc=False):
 
 _decode_bookmark = msgspec.json.Decoder(_Head).decode
 _decode_head = msgspec.json.Decoder(_BareHead).decode
-AWAY = (
-    5.0  # seconds at most between two knocks at a server that refuses connections: a refusal costs it nothing
-)
+AWAY = 5.0  # seconds at most between two knocks at a server that refuses connections, which costs it nothing
 MISSING_KIND = 1.0  # seconds between two looks for a kind that the API server does not know (yet)
+SURE = 8  # times in a row that an optional kind is forbidden until it is believed: 13 to 25 s
 OPTIONAL_KIND = 60.0  # the same, where the server's age explains it: an upgrade brings the kind
 _INITIAL_END = "k8s.io/initial-events-end"
 
@@ -173,6 +172,7 @@ class Reflector(Generic[T]):
         self._heard = False  # something came over the latest connection
         self._away = False  # it did not answer at all the last time
         self._believe = False  # the next list is taken as it is
+        self._refusals = 0
         self._alive_at: float | None = None
         self._synced = asyncio.Event()
         self._handle: Callable[[Event[T]], None] = lambda event: None
@@ -226,9 +226,12 @@ class Reflector(Generic[T]):
         if isinstance(error, BadRequest | Invalid) and self._give_way(error):
             return 0.0
         if self._optional and isinstance(error, NotFound | Forbidden):
-            self._backoff.reset()
             self.trouble = str(error)
             self._synced.set()
+            self._refusals += 1
+            if isinstance(error, Forbidden) and self._refusals < SURE:
+                return 0.0  # a server that has just started knows no rules yet
+            self._backoff.reset()
             return OPTIONAL_KIND
         if isinstance(error, NotFound):  # the kind itself: its CRD is applied any moment, or never
             self._backoff.reset()
@@ -303,7 +306,7 @@ class Reflector(Generic[T]):
                     self._resume = version or self._resume
                     self._newest = max(self._newest, _number(version))
                     self._backoff.reset()
-                    self.trouble = ""
+                    self.trouble, self._refusals = "", 0
 
     def _fields(self) -> str:
         return ",".join(part for part in (self._field_selector, self._prefilter) if part)
@@ -377,7 +380,7 @@ class Reflector(Generic[T]):
         self._believe = False
         self._resume = version
         self.lists += 1
-        self.trouble = ""
+        self.trouble, self._refusals = "", 0
         first = not self._synced.is_set()
         went_back, self._newest = 0 < _number(version) < self._newest, _number(version)
         self._handle(Synced(len(self._values), first, went_back))

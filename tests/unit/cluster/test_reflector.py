@@ -401,16 +401,26 @@ async def test_a_server_that_is_back_is_not_waited_for_like_a_dead_one(server: S
         assert naps.taken[6] == 0.05
 
 
-@pytest.mark.parametrize(("status", "reason"), [(404, "NotFound"), (403, "Forbidden")])
-async def test_a_kind_that_a_server_may_lack_is_an_empty_view_and_asked_for_rarely(
-    server: Server, status: int, reason: str
-) -> None:
+async def test_a_kind_that_a_server_may_lack_is_an_empty_view_and_asked_for_rarely(server: Server) -> None:
     """ServiceCIDRs before Kubernetes 1.33: nobody waits for them, and nobody asks every second."""
-    missing = refuse(status, reason, "no such kind, or no right to it")
+    missing = refuse(404, "NotFound", "no such kind")
     async with view(server, missing, watch(*LIST, then="hang"), optional=True) as seen:
         await seen.reflector.wait_synced()
         await seen.becomes({"default/a": "red", "default/b": "red"})
         assert seen.naps.taken == [60.05]
+
+
+async def test_an_optional_kind_that_is_forbidden_is_asked_for_soon_again_and_then_seldom(
+    server: Server,
+) -> None:
+    """An API server that has just started forbids everything for a moment."""
+    no = refuse(403, "Forbidden", "pods is forbidden")
+    again = [no] * 9
+    async with view(server, *again, watch(*LIST, then="hang"), optional=True) as seen:
+        await seen.reflector.wait_synced()
+        await seen.becomes({"default/a": "red", "default/b": "red"})
+        assert max(seen.naps.taken[:7]) < 10 and sum(seen.naps.taken[:7]) < 26
+        assert min(seen.naps.taken[7:]) >= 60
 
 
 async def test_a_missing_crd_is_trouble_until_it_is_applied(server: Server) -> None:
