@@ -385,6 +385,7 @@ class Agent:
         refused, unwritten = self.snapshots.refused, self.snapshots.unwritten
         return structs.replace(
             found,
+            own_pods=len(self.pods.values),
             from_snapshot=self.from_snapshot,
             snapshot_refused=refused.name if refused is not None else "",
             snapshot_unwritten=unwritten is not None,

@@ -41,6 +41,7 @@ class Snapshot(Struct, frozen=True):
     orders: Mapping[str, int] = {}  # in force here, by action
     view_age: float = 0.0  # seconds since the last sign of life of the API server
     unserved: int = 0  # Services whose last Pod here ended, by address
+    own_pods: int = 0
     from_snapshot: bool = False
     snapshot_refused: str = ""  # reason
     snapshot_unwritten: bool = False
@@ -70,6 +71,7 @@ class _Speaker(Collector):
             "Local Services whose last Pod here was seen to end, while the controller has not said so",
             value=now.unserved,
         )
+        yield GaugeMetricFamily("metalbgp_own_pods", "Pods of this node in view", value=now.own_pods)
         yield from self._view(now)
 
     @staticmethod

@@ -48,7 +48,8 @@ async def test_a_pod_of_this_node_that_ends_takes_its_route_along_without_any_ot
     await until(lambda: len(world.told) == 2 and world.agent.pods.synced)
     world.api.put(PODS, "a", pod(ready=False), "web")
     await until(lambda: world.prefixes() == ["198.51.100.2/32"])
-    assert world.agent.snapshot_for_metrics().unserved == 1
+    shown = world.agent.snapshot_for_metrics()
+    assert (shown.unserved, shown.own_pods) == (1, 1)
     world.api.put(PODS, "a", pod(ready=True), "web")
     await until(lambda: len(world.told) == 2)
     await ended(task)
