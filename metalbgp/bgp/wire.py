@@ -64,6 +64,8 @@ def check_prefix(text: str) -> str:
         bits = int(length)
         if bits > (128 if family(network) == 6 else 32):
             raise BadRoute(f"{text!r}: the length is too long")
+        if not bits:
+            raise BadRoute(f"{text!r}: a default route is never announced, whoever asks for it")
         prefix = prefix_of(network, bits)
         if prefix != f"{canonical(network)}/{bits}":
             raise BadRoute(f"{text!r} has host bits; the prefix is {prefix}")

@@ -97,7 +97,10 @@ def test_attributes_out_of_range_never_reach_a_line(attributes: Attributes) -> N
 
 @pytest.mark.parametrize(
     "prefix",
-    ["192.0.2.41/24", "192.0.2.1", "192.0.2.1/33", "::/129", "a/1", "::ffff:1.2.3.4/128", "1.1.1.1/٣"],
+    [
+        *("192.0.2.41/24", "192.0.2.1", "192.0.2.1/33", "::/129", "a/1", "::ffff:1.2.3.4/128", "1.1.1.1/٣"),
+        *("0.0.0.0/0", "::/0"),
+    ],
 )
 def test_a_prefix_that_exabgp_would_refuse_is_refused_here(prefix: str) -> None:
     with pytest.raises(wire.BadRoute):
