@@ -20,6 +20,7 @@ from lab.settings import CLIENT
 from tests.lab.product import METALLB, SERVICES, WALKTHROUGH, Product, kill, until
 from tests.lab.test_product_faults import AGENT
 
+MOVES, UNDER_WAY = 2, 1  # requests begin every 15 ms and take a few
 AT_ONCE: Final = 5.0  # seconds: five times what is promised, on a machine that does other things as well
 WHY: Final = "new line card"
 
@@ -118,7 +119,9 @@ def test_a_shut_session_takes_its_routes_along_and_no_other_notices(
 
 
 @pytest.mark.timeout(300)
-def test_a_drained_node_is_less_preferred_then_gone_and_no_request_fails(product: Product) -> None:
+def test_a_drained_node_is_less_preferred_then_gone_and_only_a_request_under_way_notices(
+    product: Product,
+) -> None:
     product.bgp(enableGracefulRestart=True)
     product.patch(
         "bgpadvertisement.metallb.io",
@@ -164,4 +167,6 @@ def test_a_drained_node_is_less_preferred_then_gone_and_no_request_fails(product
     found = visits.report
     sys.stdout.write(f"drained and back: {found.asked} requests, {found.failed}, {found.slow} slow\n")
     assert product.connections() == before
-    assert found.failed == []
+    # The router moves flows twice, when the route goes and when it is back. A request that is under way at that
+    # moment may arrive at another node, whose Pod knows nothing of it (docs/drain.md); nobody else may notice.
+    assert len(found.failed) <= MOVES * UNDER_WAY, found.failed
