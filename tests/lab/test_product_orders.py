@@ -119,7 +119,7 @@ def test_a_shut_session_takes_its_routes_along_and_no_other_notices(
 
 
 @pytest.mark.timeout(300)
-def test_a_drained_node_is_less_preferred_then_gone_and_only_a_request_under_way_notices(
+def test_a_drained_node_is_less_preferred_then_gone_and_only_what_is_under_way_notices(
     product: Product,
 ) -> None:
     product.bgp(enableGracefulRestart=True)
@@ -167,6 +167,6 @@ def test_a_drained_node_is_less_preferred_then_gone_and_only_a_request_under_way
     found = visits.report
     sys.stdout.write(f"drained and back: {found.asked} requests, {found.failed}, {found.slow} slow\n")
     assert product.connections() == before
-    # The router moves flows twice, when the route goes and when it is back. A request that is under way at that
-    # moment may arrive at another node, whose Pod knows nothing of it (docs/drain.md); nobody else may notice.
+    # The router moves flows twice, when the route goes and when it is back. A request under way at that moment
+    # may arrive at another node, whose Pod knows nothing of it (docs/drain.md); nobody else may notice.
     assert len(found.failed) <= MOVES * UNDER_WAY, found.failed
