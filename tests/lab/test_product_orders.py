@@ -167,6 +167,6 @@ def test_a_drained_node_is_less_preferred_then_gone_and_only_what_is_under_way_n
     found = visits.report
     sys.stdout.write(f"drained and back: {found.asked} requests, {found.failed}, {found.slow} slow\n")
     assert product.connections() == before
-    # The router moves flows twice, when the route goes and when it is back. A request under way at that moment
+    # The router moves flows twice, when the route goes and when it is back. A request under way just then
     # may arrive at another node, whose Pod knows nothing of it (docs/drain.md); nobody else may notice.
     assert len(found.failed) <= MOVES * UNDER_WAY, found.failed
