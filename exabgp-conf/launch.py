@@ -129,14 +129,16 @@ def the_router_closes_first() -> None:
 
     ExaBGP connects again within milliseconds of its Cease. A router that takes the new connection before it
     has read the Cease may lose both: FRR forgets a dynamic neighbor and keeps answering on its connection,
-    so that all is well to us, and the router has no route.
+    so that all is well to us, and the router has no route. The same happens when the network resets a
+    connection and the router has not looked yet: there is no end to wait for, so that it gets the second.
     """
     import socket
 
     from exabgp.reactor.loop import Reactor
     from exabgp.reactor.peer import ACTION, Peer
 
-    closing: dict[str, tuple[socket.socket, float]] = {}  # router → our end, half closed, and until when
+    # router → our end, half closed (none: it was lost), and until when
+    closing: dict[str, tuple[socket.socket | None, float]] = {}
     original_close, original_run = Peer._close, Peer.run
     original_turn = Reactor.active_peers
 
@@ -147,13 +149,18 @@ def the_router_closes_first() -> None:
             # ExaBGP forgets to: each poll would return at once, for as long as the connection lingers.
             with suppress(KeyError, ValueError):
                 self.reactor._poller.unregister(io)
-            if self.fsm == self.fsm.ESTABLISHED:
-                with suppress(OSError):  # the router was faster
+        if connection is not None and self.fsm == self.fsm.ESTABLISHED:
+            end = None
+            with suppress(OSError):  # the router was faster
+                if io is not None:
                     io.shutdown(socket.SHUT_WR)
-                    closing[str(self.neighbor["peer-address"])] = io.dup(), time.monotonic() + 1
+                    end = io.dup()
+            closing[str(self.neighbor["peer-address"])] = end, time.monotonic() + 1
         original_close(self, *words, **options)
 
-    def closed(end: socket.socket) -> bool:
+    def closed(end: socket.socket | None) -> bool:
+        if end is None:
+            return False
         try:
             while end.recv(4096):
                 pass  # it was still sending
@@ -168,7 +175,8 @@ def the_router_closes_first() -> None:
         for router, (end, limit) in tuple(closing.items()):
             if closed(end) or time.monotonic() > limit:
                 del closing[router]
-                end.close()
+                if end is not None:
+                    end.close()
         return original_turn(self)
 
     def run(self: Any) -> Any:

@@ -61,6 +61,35 @@ def test_a_session_begun_anew_is_never_one_that_the_router_has_forgotten(lab: La
         lab.equal(wants)
 
 
+def test_a_connection_that_is_reset_is_not_begun_anew_before_the_router_has_looked(lab: Lab) -> None:
+    router = lab.router(1)
+    router.start(peers=(), lines=RANGE)
+    lab.speaker.start()
+    agent = lab.speaker.agent()
+    wants = {(router.v4, "192.0.2.1/32"): {}}
+    agent.want(wants)
+    agent.neighbors(router.neighbor())
+    agent.established(router.v4)
+    lab.equal(wants)
+    for turn in range(3):
+        router.pause()
+        try:
+            words = ("ss", "-K", "state", "established", "sport", "=", ":179")
+            run("ip", "netns", "exec", router.namespace, *words)
+            agent.until(lambda t=turn: agent.sessions[router.v4]["flaps"] == t + 1, "its end")
+            heard = time.monotonic()
+            while True:
+                found, late = connections(router), time.monotonic() - heard > 0.5
+                assert late or found == 0
+                if late:
+                    break
+                select.select([], [], [], 0.02)
+        finally:
+            router.go_on()
+        agent.established(router.v4)
+        lab.equal(wants)
+
+
 def test_a_router_that_never_closes_is_dialled_again_all_the_same(lab: Lab) -> None:
     router = lab.router(1)
     router.start(peers=(), lines=RANGE)
