@@ -48,6 +48,7 @@ class Agent:
         self._options = options
         self.announcer = Announcer(time.monotonic)
         self.guard = Guard()
+        self.guard.set_free(self._meant, 0.0)
         self.record = Record(options.node, self.guard)
         self.metrics = SpeakerMetrics(self.snapshot_for_metrics)
         self.link = ParentLink(options.run_dir / "parent.sock", self._on_parent)
@@ -148,13 +149,17 @@ class Agent:
     def _on_orders(self, known: tuple[Order, ...]) -> None:
         before = self.announcer.orders
         self._tell(self.announcer.set_orders(known, time.time()), said=True)
-        now, orders = time.monotonic(), self.announcer.orders
-        leaves = self._options.node in orders.drains
-        free = {peer.key for peer in self.announcer.peers if leaves or peer.name in orders.releases}
         if self.speaking:
-            self._want(self.guard.set_free(free.__contains__, now), now)
+            now = time.monotonic()
+            self._want(self.guard.set_free(self._meant, now), now)
         if self.announcer.orders != before:
             self.urgent.set()  # somebody looks whether he is obeyed
+
+    def _meant(self, key: str) -> bool:
+        """Whether this session's withdrawals are a person's wish: released, or the node leaves (which takes
+        no last next hop away)."""
+        releases = self.announcer.orders.releases
+        return self.announcer.draining.active or self.announcer.peer_name(key) in releases
 
     def _on_order(self, event: Any) -> None:
         if not self.book.event(event):
