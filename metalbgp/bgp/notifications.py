@@ -90,6 +90,7 @@ TYPES: Final[dict[tuple[int, int], type[Notification]]] = {
     (6, 2): ShutDownThere,
     (6, BFD_DOWN): BFDDown,
 }
+UNSAID: Final = "an error of ExaBGP's own ended it; the speaker's log has it as exabgp-log"
 CLOSING: Final = "closing connection"  # ExaBGP's word for whatever ends a connection before BGP begins
 
 
@@ -109,4 +110,4 @@ def ended(reason: str) -> Reason:
     found = NUMBERS.search(reason)
     if found is not None:
         return notification(int(found[2]), int(found[3]), ours=found[1] == "sent")
-    return ConnectionClosed() if reason == CLOSING else SessionEnded(reason)
+    return ConnectionClosed() if reason == CLOSING else SessionEnded(reason or UNSAID)

@@ -211,6 +211,10 @@ def test_bytes_that_a_router_sends_back_are_not_shown_as_words() -> None:
     assert notification(6, 2, ours=False, text="\ufffd").explain() == words_of(6, 2)
 
 
+def test_an_end_that_exabgp_gives_no_reason_for_is_not_told_without_one() -> None:
+    assert "exabgp-log" in ended("").explain()
+
+
 def words_of(code: int, subcode: int) -> str:
     return f"{words(code, subcode)} (from the router)"
 
