@@ -51,6 +51,7 @@ class Twice(threading.Thread):
         super().__init__(daemon=True)
         self._it = it
         self._shown: dict[str, dict[str, str]] = {}  # Service → address → its sharing key when it got it
+        self._keys: dict[str, str] = {}  # Service → its sharing key now: whoever has one may be joined
         self.found: list[str] = []
         self.ended = False
 
@@ -82,9 +83,9 @@ class Twice(threading.Thread):
             self.found += [
                 f"{address} is given to {name}, and {other} has it"
                 for other, shown in self._shown.items()
-                if address in shown and not (key and shown[address] == key)
+                if address in shown and not (key and key in (shown[address], self._keys[other]))
             ]
-        self._shown[name] = now
+        self._shown[name], self._keys[name] = now, key
 
 
 class World:
