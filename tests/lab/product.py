@@ -24,8 +24,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
+from bench.visits import visiting
 from lab.cluster import Lab
-from lab.settings import REPOSITORY, ROUTER
+from lab.settings import CLIENT, REPOSITORY, ROUTER
 from lab.shell import NETNS, LabError, inside
 
 T = TypeVar("T")
@@ -257,6 +258,16 @@ class Product:
         where = ", ".join(on) or "no node"
         until(f"{address} leads to {where}", lambda: self.hops(address), lambda h: h == set(on), limit)
 
+    def served(self, address: str) -> None:
+        """Until every request of a second is answered: kube-proxy on each node knows every Pod."""
+
+        def all_answered() -> bool:
+            with visiting(self.lab.settings.namespace(CLIENT.name), address) as visits:
+                visits.wait(90)
+            return not visits.report.failed
+
+        until(f"{address} answers whoever asks", all_answered, limit=60)
+
     def sessions(self) -> dict[str, dict[str, Any]]:
         """The router's side of each established session, by the node's name."""
         nodes = {node.address: node.name for node in self.lab.nodes}
@@ -424,6 +435,8 @@ class Product:
         until("no VirtualIP is left", self.vips, lambda vips: not vips, 30)
         until("no route is left in the router", self.routes, lambda routes: not routes, 30)
         until("no session is left on the router", self.sessions, lambda sessions: not sessions, 30)
+        # They have the labels that the next test's Pods have, and would stand behind its Service.
+        until("no Pod is left", lambda: self.list("/api/v1/namespaces/default/pods"), lambda p: not p, 90)
         self.all_ready(90)
 
     def _removed_all(self) -> bool:

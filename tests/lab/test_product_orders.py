@@ -131,12 +131,13 @@ def test_a_drained_node_is_less_preferred_then_gone_and_only_what_is_under_way_n
     )
     product.lab.apply(WALKTHROUGH / "app.yaml")
     spec = {"type": "LoadBalancer", "selector": {"app": "my-cool-application"}, "ports": [{"port": 80}]}
-    product.create(SERVICES, {"metadata": {"name": "nginx"}, "spec": spec})
+    product.create(SERVICES, {"metadata": {"name": "visited"}, "spec": spec})
     product.lab.kubectl("rollout", "status", "deployment/nginx-app", "--timeout=90s")
     product.service("alone", policy="Local", on=["n1"])
-    web, alone = product.address("nginx"), product.address("alone")
+    web, alone = product.address("visited"), product.address("alone")
     product.routed(web, limit=30)
     product.routed(alone, on=["n1"])
+    product.served(web)
     before = product.connections()
     with (
         product.never_lost(web, alone),

@@ -61,7 +61,7 @@ def test_a_release_is_rolled_to_the_present_and_back_and_no_request_fails(produc
     assert visits.report.failed == []
     assert visits.report.asked > 1500
     kept(seen, {f"Service/default/alone-{node}": address for node, address in alone.items()})
-    kept(seen, {"Service/default/nginx": web})
+    kept(seen, {"Service/default/visited": web})
 
 
 @contextmanager
@@ -85,13 +85,14 @@ def services(product: Product) -> tuple[str, dict[str, str]]:
     """One with real pods that is visited, and one a node, announced by it alone."""
     product.lab.apply(WALKTHROUGH / "app.yaml")
     spec = {"type": "LoadBalancer", "selector": {"app": "my-cool-application"}, "ports": [{"port": 80}]}
-    product.create(SERVICES, {"metadata": {"name": "nginx"}, "spec": spec})
+    product.create(SERVICES, {"metadata": {"name": "visited"}, "spec": spec})
     for node in ALONE:
         product.service(f"alone-{node}", policy="Local", on=[node])
     product.service("changes", on=[])
     product.lab.kubectl("rollout", "status", "deployment/nginx-app", "--timeout=90s")
-    web = product.address("nginx")
+    web = product.address("visited")
     product.routed(web, limit=30)
+    product.served(web)
     alone = {node: product.address(f"alone-{node}") for node in ALONE}
     for node, address in alone.items():
         product.routed(address, on=[node])
