@@ -15,7 +15,17 @@ import msgspec
 from msgspec import Raw, Struct, field
 
 from metalbgp.config.services import annotations
-from metalbgp.model.services import Condition, Endpoint, EndpointSlice, Namespace, Node, Port, Rank, Service
+from metalbgp.model.services import (
+    Condition,
+    Endpoint,
+    EndpointSlice,
+    Namespace,
+    Node,
+    Pod,
+    Port,
+    Rank,
+    Service,
+)
 
 Bytes = bytes | Raw
 
@@ -181,18 +191,6 @@ lease = msgspec.json.Decoder(Lease).decode
 
 
 # ------------------------------------------------------------------ values that model/ does not know
-
-
-class Pod(Struct, frozen=True, gc=False):
-    namespace: str
-    name: str
-    uid: str = ""
-    labels: Mapping[str, str] = {}
-    node: str = ""
-    address: str = ""
-    phase: str = ""
-    ready: bool = False
-    deleting: bool = False
 
 
 class Secret(Struct, frozen=True, gc=False):

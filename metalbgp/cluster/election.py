@@ -19,13 +19,13 @@ Elsewhere: what leadership saves is only wasted work; one address is kept from t
 import asyncio
 import math
 import random
-import time
 from collections.abc import Callable
 from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any
 
 from metalbgp import logs
+from metalbgp.clocks import clock
 from metalbgp.cluster.backoff import Random
 from metalbgp.cluster.client import MERGE_PATCH, Client
 from metalbgp.cluster.decode import Lease, LeaseSpec, lease
@@ -34,11 +34,6 @@ from metalbgp.cluster.reflector import Changed, Event, Reflector, Removed
 from metalbgp.cluster.resources import LEASES
 
 Now = Callable[[], datetime]
-
-
-def boottime() -> float:
-    """Seconds since boot, pauses and suspends included: CLOCK_MONOTONIC stands still in a suspend."""
-    return time.clock_gettime(time.CLOCK_BOOTTIME)
 
 
 def utc_now() -> datetime:
@@ -62,7 +57,7 @@ class Elector:
         renew: float = 10.0,
         retry: float = 2.0,
         on_change: Callable[[bool], None] = lambda leading: None,
-        clock: Callable[[], float] = boottime,
+        clock: Callable[[], float] = clock,
         now: Now = utc_now,
         rand: Random = random.random,
     ) -> None:

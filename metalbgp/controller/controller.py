@@ -44,7 +44,7 @@ from metalbgp.controller.writes import Writes, is_marked
 from metalbgp.inventory.inventory import IDLE_PHASES, Inventory
 from metalbgp.inventory.touched import Touched
 from metalbgp.model.names import INSTALLATION
-from metalbgp.model.services import Service
+from metalbgp.model.services import Pod, Service
 from metalbgp.model.virtualips import VirtualIP
 
 COALESCE = 0.05  # seconds that a mere change of endpoint counts waits for the next one (contracts.md)
@@ -66,7 +66,7 @@ class Controller:
         self.claims = Claims(self.inventory)
         self.leading = False
         self._first_seen: dict[str, float] = {}
-        self._speakers: dict[str, decode.Pod] = {}  # those that are not being deleted, by namespace/name
+        self._speakers: dict[str, Pod] = {}  # those that are not being deleted, by namespace/name
         tell = Tell(emit, options.namespace)
         self.queue = WorkQueue(self._work)
         self.configurator = Configurator(
@@ -372,7 +372,7 @@ class Controller:
         return all(reflector.synced for reflector, _ in self._reflectors) and self.configurator.synced
 
 
-def live_nodes(speakers: Iterable[decode.Pod]) -> frozenset[str]:
+def live_nodes(speakers: Iterable[Pod]) -> frozenset[str]:
     """Nodes with a ready speaker; when none is ready, those with any.
 
     After an outage of the API server Kubernetes may call every Pod of every node not ready for half a minute.

@@ -171,3 +171,17 @@ class Node(Struct, frozen=True, gc=False):
 class Namespace(Struct, frozen=True, gc=False):
     name: str
     labels: Mapping[str, str] = {}
+
+
+class Pod(Struct, frozen=True, gc=False):
+    """As far as it serves, or speaks for us."""
+
+    namespace: str
+    name: str
+    uid: str = ""
+    labels: Mapping[str, str] = {}
+    node: str = ""
+    address: str = ""
+    phase: str = ""
+    ready: bool = False
+    deleting: bool = False

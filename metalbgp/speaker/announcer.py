@@ -15,7 +15,6 @@ from collections.abc import Callable, Iterable, Mapping
 from msgspec import Struct, structs
 
 from metalbgp.bgp.values import Neighbor
-from metalbgp.cluster.decode import Pod
 from metalbgp.model.addresses import family
 from metalbgp.model.configuration import Configuration, Peer
 from metalbgp.model.orders import NO_ORDERS, Order, Orders, in_force, obeyed
@@ -23,7 +22,7 @@ from metalbgp.model.reasons import PeerAddressTaken, ShutByOrder
 from metalbgp.model.report import NodeReport
 from metalbgp.model.routes import Attributes, Duty, NodePlan
 from metalbgp.model.selectors import any_matches
-from metalbgp.model.services import Node
+from metalbgp.model.services import Node, Pod
 from metalbgp.model.virtualips import VirtualIP
 from metalbgp.select.select import NodeView
 from metalbgp.select.table import Delta, Table, covers

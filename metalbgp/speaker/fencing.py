@@ -11,8 +11,9 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Final
 
 from metalbgp import logs
+from metalbgp.clocks import clock
 from metalbgp.cluster.client import Client
-from metalbgp.cluster.election import Elector, boottime
+from metalbgp.cluster.election import Elector
 from metalbgp.cluster.errors import NotLeading
 from metalbgp.model.addresses import claim_name
 
@@ -37,7 +38,7 @@ class Fencing:
         self._client, self._namespace, self._identity = client, namespace, identity
         self._tell, self._answers = tell, answers
         self._told: dict[str, float] = {}  # until when the reflex may answer, at most
-        self._answered, self._alive = 0, boottime()
+        self._answered, self._alive = 0, clock()
         self._held: dict[str, tuple[Elector, asyncio.Task[None]]] = {}
         self._due = asyncio.Event()
 
@@ -45,7 +46,7 @@ class Fencing:
         """All fenced addresses that would be this node's now. What is given up is given back."""
         wanted = set(addresses)
         if not self._held:
-            self._alive = boottime()
+            self._alive = clock()
         for address in self._held.keys() - wanted:
             self._held.pop(address)[1].cancel()
         for address in wanted - self._held.keys():
@@ -73,7 +74,7 @@ class Fencing:
     async def _grant(self) -> None:
         """Tell the reflex until when it may answer. One that says nothing gets no more: it may be stopped.
         When the last that it was told has passed, another node may have the Leases."""
-        now = boottime()
+        now = clock()
         if self._answers() != self._answered:
             self._answered, self._alive = self._answers(), now
         if now - self._alive > SILENT:

@@ -19,7 +19,7 @@ from typing import Final
 
 from msgspec import Struct
 
-from metalbgp.cluster.decode import Pod
+from metalbgp.model.services import Pod
 from metalbgp.model.virtualips import Holder, VirtualIP
 
 LAG: Final = 2.0  # seconds that one watch may be behind the other

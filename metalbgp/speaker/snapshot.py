@@ -26,7 +26,7 @@ import msgspec
 from msgspec import Raw, Struct
 
 from metalbgp import logs
-from metalbgp.cluster.election import boottime
+from metalbgp.clocks import clock
 from metalbgp.config import compiled, virtualip
 from metalbgp.model.orders import Order
 from metalbgp.model.reasons import (
@@ -91,7 +91,7 @@ def which_boot() -> str:
 
 class Clocks(Struct, frozen=True):
     wall: Callable[[], float] = time.time
-    boot: Callable[[], float] = boottime
+    boot: Callable[[], float] = clock
     which: Callable[[], str] = which_boot
 
 

@@ -10,7 +10,6 @@ from msgspec import Struct
 
 from metalbgp.cluster import decode
 from metalbgp.cluster.client import Client
-from metalbgp.cluster.decode import Pod
 from metalbgp.cluster.reflector import Reflector
 from metalbgp.cluster.resources import (
     NODES,
@@ -24,7 +23,7 @@ from metalbgp.config import compiled, orders, virtualip
 from metalbgp.model.configuration import Configuration
 from metalbgp.model.names import INSTALLATION, SPEAKER_SECRET
 from metalbgp.model.orders import Order
-from metalbgp.model.services import Node
+from metalbgp.model.services import Node, Pod
 from metalbgp.model.virtualips import WATCHED_PHASES, VirtualIP
 from metalbgp.speaker.secret import SpeakerSecret, secret
 from metalbgp.speaker.snapshot import LIMIT

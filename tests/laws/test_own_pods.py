@@ -9,7 +9,7 @@ from itertools import pairwise
 from hypothesis import given
 from hypothesis import strategies as st
 
-from metalbgp.cluster.decode import Pod
+from metalbgp.model.services import Pod
 from metalbgp.select.select import NodeView
 from metalbgp.speaker.own_pods import LAG, OwnPods
 from tests.values import bgp, configuration, holder, l2, node, peer, vip

@@ -11,7 +11,6 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from metalbgp.cluster import decode
 from metalbgp.cluster.errors import Invalid, NotLeading, Unreachable
 from metalbgp.cluster.resources import (
     ENDPOINT_SLICES,
@@ -25,6 +24,7 @@ from metalbgp.cluster.resources import (
 )
 from metalbgp.controller import addresses, configure, reconcile
 from metalbgp.controller.controller import Controller, Options, live_nodes
+from metalbgp.model.services import Pod
 from tests.fakeapi import FakeClient
 
 NS = "metallb-system"
@@ -415,7 +415,7 @@ async def test_a_write_that_keeps_failing_is_tried_ever_more_slowly() -> None:
 
 def test_that_all_speakers_died_at_once_is_not_believed() -> None:
     """Kubernetes calls all Pods not ready after an outage of the API server, until the kubelets report."""
-    pods = [decode.Pod("metallb-system", f"s{n}", node=f"n{n}", ready=n < 3) for n in (1, 2, 3)]
+    pods = [Pod("metallb-system", f"s{n}", node=f"n{n}", ready=n < 3) for n in (1, 2, 3)]
     assert live_nodes(pods) == {"n1", "n2"}
     assert live_nodes([replace(pod, ready=False) for pod in pods]) == {"n1", "n2", "n3"}
     assert live_nodes([]) == frozenset()

@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from metalbgp.cluster.decode import Pod
 from metalbgp.model.reasons import EndpointsTerminate, NoServingPod
+from metalbgp.model.services import Pod
 from metalbgp.model.virtualips import VirtualIP
 from metalbgp.speaker.announcer import Announcer, Changes
 from metalbgp.speaker.own_pods import LAG, OwnPods
