@@ -85,7 +85,11 @@ class Announcer:
         return self._replan()
 
     def set_passwords(self, passwords: Mapping[str, str]) -> Changes:
-        self.passwords = passwords
+        """A peer that has one and is not named keeps its last: a Secret that is made anew is gone for a
+        moment, and the session need not be."""
+        peers = self.configuration.peers if self.configuration is not None else ()
+        last = {peer.name for peer in peers if peer.has_password} & self.passwords.keys() - passwords.keys()
+        self.passwords = {**{name: self.passwords[name] for name in last}, **passwords}
         return Changes(neighbors=self._sessions())
 
     def set_orders(self, known: Iterable[Order], wall: float) -> Changes:

@@ -24,6 +24,7 @@ from metalbgp.speaker import doubt
 from metalbgp.speaker import loop as module
 from metalbgp.speaker.announcer import Announcer
 from metalbgp.speaker.loop import Agent
+from metalbgp.speaker.secret import SpeakerSecret
 from metalbgp.speaker.snapshot import Snapshots
 from metalbgp.speaker.views import Options
 from tests.fakeapi import FakeClient
@@ -391,3 +392,18 @@ async def test_what_exceeds_the_withdraw_limit_stays_with_the_parent_until_a_per
     world.agent._on_orders((Order("r", RELEASE, peer="tor"),))
     assert world.prefixes() == [f"198.51.100.{number}/32" for number in (2, 4)]
     assert not list(world.agent.record.guarded(world.agent.announcer))
+
+
+async def test_a_secret_that_is_made_anew_without_its_passwords_yet_ends_no_session(tmp_path: Path) -> None:
+    world = World(tmp_path)
+    asked = replace(CONFIGURATION.peers[0], has_password=True)
+    world.agent._on_configuration(Changed("x", None, replace(CONFIGURATION, peers=(asked,))))
+    world.agent._on_node(Changed("n1", None, node("n1")))
+    world.agent._on_secret(Changed("s", None, SpeakerSecret({"tor": "c2VjcmV0", "gone": "eA=="})))
+    before = world.agent.announcer.neighbors
+    assert [one.password_base64 for one in before] == ["c2VjcmV0"]
+    world.agent._on_secret(Changed("s", None, SpeakerSecret({})))
+    assert world.agent.announcer.neighbors == before and not world.agent.announcer.refused_peers
+    assert world.agent.announcer.passwords == {"tor": "c2VjcmV0"}  # nobody asks for the other one
+    world.agent._on_secret(Changed("s", None, SpeakerSecret({"tor": "bmV1"})))
+    assert [one.password_base64 for one in world.agent.announcer.neighbors] == ["bmV1"]

@@ -1,0 +1,64 @@
+"""What is deleted and made again under the product's feet: a Node, and every Secret."""
+
+from functools import partial
+
+from lab import nodes
+from tests.lab.product import SECRETS, SYSTEM, Product, until
+from tests.lab.test_product_configuration import PASSWORD, _router_with_password, _secret
+
+NODES = "/api/v1/nodes"
+OURS = ("metalbgp-speaker", "metallb-webhook-cert")
+
+
+def test_a_node_that_is_deleted_and_made_again_announces_again_and_the_others_never_stop(
+    product: Product,
+) -> None:
+    product.bgp()
+    product.service("web")
+    address = product.address("web")
+    product.routed(address)
+    before = product.api.get(f"{NODES}/n3")["metadata"]["uid"]
+    node = next(one for one in product.lab.nodes if one.name == "n3")
+    with product.never_lost(address):
+        product.remove(f"{NODES}/n3")
+        # Its Pods go with it, and with the Node's return the DaemonSet makes a new speaker.
+        product.create(NODES, nodes.node_object(node))
+        until(
+            "the NodeState is the new Node's",
+            lambda: owner(product, "n3"),
+            lambda uid: uid not in ("", before),
+            120,
+        )
+    product.all_ready(120)
+    product.routed(address, limit=60)
+    assert product.ingress("web") == address
+
+
+def owner(product: Product, node: str) -> str:
+    """The Node that the NodeState belongs to; "" while there is none."""
+    states = product.list(f"/apis/metalbgp.io/v1alpha1/namespaces/{SYSTEM}/nodestates")
+    mine = [item["metadata"] for item in states if item["metadata"]["name"] == node]
+    return str(mine[0]["ownerReferences"][0]["uid"]) if mine else ""
+
+
+def test_all_secrets_made_again_cost_no_session_and_no_route(product: Product) -> None:
+    product.pool()
+    product.advertise()
+    product.service("web")
+    address = product.address("web")
+    with _router_with_password(product, PASSWORD):
+        _secret(product, "tor-password", PASSWORD)
+        product.peer("tor", passwordSecret={"name": "tor-password"})
+        product.routed(address, limit=60)
+        product.established(60)
+        before = product.connections()
+        with product.never_lost(address):
+            _secret(product, "tor-password", PASSWORD)
+            for name in OURS:
+                product.remove(f"{SECRETS}/{name}")
+            for name in OURS:
+                until(f"Secret {name} is there again", partial(product.find, f"{SECRETS}/{name}"))
+            product.judged(60)  # the webhook answers with its new certificate
+            product.service("other")
+            product.routed(product.address("other"), limit=30)
+        assert product.connections() == before
