@@ -3,7 +3,6 @@
 In:  the words of what is not. Out: the component's object, written when they change (metallb.md 1.9).
 """
 
-import contextlib
 from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Any
@@ -29,12 +28,13 @@ class ConfigurationState:
         self._namespace, self._name = namespace, name
         self._condition, self._labels, self._owners = condition, dict(labels), owners
         self._now = now
-        self._written: str | None = None
+        self._written: tuple[str, list[dict[str, str]]] | None = None
 
     async def write(self, mistakes: Iterable[str]) -> None:
         """Conditions and result as MetalLB names them."""
         summary = "\n".join(f"configuration error: {words}" for words in mistakes)
-        if summary == self._written:
+        owners = self._owners()  # a Node that was made anew took along what the one before it owned
+        if (summary, owners) == self._written:
             return
         condition = {
             "type": self._condition,
@@ -48,10 +48,12 @@ class ConfigurationState:
             "errorSummary": summary,
             "conditions": [condition],
         }
-        meta = {"metadata": {"name": self._name, "labels": self._labels, "ownerReferences": self._owners()}}
-        with contextlib.suppress(AlreadyExists):  # it is ours from an earlier run
+        meta = {"metadata": {"name": self._name, "labels": self._labels, "ownerReferences": owners}}
+        try:
             await self._client.create(CONFIGURATION_STATES, meta, self._namespace)
+        except AlreadyExists:  # it is ours from an earlier run
+            await self._client.patch(CONFIGURATION_STATES, self._name, meta, self._namespace)
         await self._client.patch(
             CONFIGURATION_STATES, self._name, {"status": status}, self._namespace, subresource="status"
         )
-        self._written = summary
+        self._written = summary, owners

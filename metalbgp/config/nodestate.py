@@ -3,7 +3,7 @@
     decode(bytes | Raw) -> NodeReport
     encode(report, namespace, installation, owner=None) -> dict    # to create
     probes(bytes | Raw) -> NodeProbes                              # all that the controller reads of it
-    merge_patch(report) -> dict                                    # to write over what stands there
+    merge_patch(report, owner) -> dict                             # to write over what stands there
 
 The report stands in `status`, but status is no subresource: the object has nothing but it, one writer (its
 node's speaker) and one right, so create and update are one request each and RBAC is one line.
@@ -78,9 +78,12 @@ def encode(
     return {"apiVersion": API_VERSION, "kind": KIND, "metadata": metadata, "status": status(report)}
 
 
-def merge_patch(report: NodeReport) -> dict[str, Any]:
-    """Every field is named, so what stood there before cannot survive in a gap."""
-    return {"status": status(report)}
+def merge_patch(report: NodeReport, owner: dict[str, Any] | None = None) -> dict[str, Any]:
+    """Every field is named, so what stood there before cannot survive in a gap. `owner`: if it is another."""
+    patch: dict[str, Any] = {"status": status(report)}
+    if owner is not None:
+        patch["metadata"] = {"ownerReferences": [owner]}
+    return patch
 
 
 def status(report: NodeReport) -> dict[str, Any]:

@@ -94,6 +94,7 @@ class Status:
         self._installation = installation
         self._report, self._intents, self._uids, self._now = report, intents, uids, now
         self._mistakes, self._owners, self._warnings = mistakes, owners, warnings
+        self._owner: dict[str, str] | None = None  # of the NodeState, as last written
         self._warned: set[tuple[Reference, str]] = set()
         self._state = ConfigurationState(
             client,
@@ -143,16 +144,18 @@ class Status:
         self._warned = set(now)
 
     async def _write_report(self) -> None:
-        report = self._report()
-        if self._written is not None and _timeless(report) == _timeless(self._written) and not self._stale():
+        report, owner = self._report(), next(iter(self._owners()), None)
+        fresh = owner if owner != self._owner else None  # the state of a Node that is gone went with it
+        told = self._written is not None and _timeless(report) == _timeless(self._written)
+        if told and fresh is None and not self._stale():
             return
         try:
-            await self._client.patch(NODE_STATES, self._node, nodestate.merge_patch(report), self._namespace)
+            patch = nodestate.merge_patch(report, fresh)
+            await self._client.patch(NODE_STATES, self._node, patch, self._namespace)
         except NotFound:
-            owner = next(iter(self._owners()), None)
             body = nodestate.encode(report, self._namespace, self._installation, owner)
             await self._client.create(NODE_STATES, body, self._namespace)
-        self._written, self._written_at = report, asyncio.get_running_loop().time()
+        self._owner, self._written, self._written_at = owner, report, asyncio.get_running_loop().time()
 
     def _stale(self) -> bool:
         return asyncio.get_running_loop().time() - self._written_at >= REPORTED_EVERY

@@ -5,7 +5,13 @@ from collections.abc import AsyncIterator, Callable, Iterable
 
 import pytest
 
-from metalbgp.cluster.resources import BGP_PEERS, SERVICE_BGP_STATUSES, Reference
+from metalbgp.cluster.resources import (
+    BGP_PEERS,
+    CONFIGURATION_STATES,
+    NODE_STATES,
+    SERVICE_BGP_STATUSES,
+    Reference,
+)
 from metalbgp.model.reasons import MaximumReached, Reason, WithdrawalsHeld
 from metalbgp.model.report import NodeReport
 from metalbgp.speaker import status
@@ -195,3 +201,46 @@ async def test_what_a_limit_keeps_from_the_wire_is_one_event_when_it_begins(
     life.warnings = [(peer, MaximumReached(peer="tor", count=1, most=9))]
     await life.announce(())
     assert life.events == ["tor", "tor", "tor"]
+
+
+async def test_a_node_that_was_made_anew_gets_its_state_again_though_nothing_else_changed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for name in ("SETTLE", "PACE"):
+        monkeypatch.setattr(status, name, 0.0)
+    client, owners = FakeClient(), [{"kind": "Node", "name": NODE, "uid": "old"}]
+    made = status.Status(
+        client,
+        lambda *_: None,
+        node=NODE,
+        pod="p",
+        pod_uid="",
+        namespace=SPACE,
+        installation=SPACE,
+        report=lambda: NodeReport(node=NODE),
+        intents=dict,
+        owners=lambda: owners,
+        mistakes=tuple,
+        warnings=tuple,
+        uids=dict,
+        now=lambda: "now",
+    )
+    changed = asyncio.Event()
+    task = asyncio.create_task(made.run(changed, asyncio.Event()))
+    mine = [
+        (NODE_STATES.plural, SPACE, NODE),
+        (CONFIGURATION_STATES.plural, SPACE, f"speaker-{NODE}"),
+    ]
+
+    async def owned() -> list[str]:
+        changed.set()
+        for _ in range(200):  # every request of a fake is one turn of the loop
+            await asyncio.sleep(0)
+        return [client.objects[key]["metadata"]["ownerReferences"][0]["uid"] for key in mine]
+
+    assert await owned() == ["old", "old"]
+    owners = [{"kind": "Node", "name": NODE, "uid": "new"}]
+    del client.objects[mine[0]]  # the garbage collector was faster here, and was not there
+    assert await owned() == ["new", "new"]
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
