@@ -9,7 +9,8 @@ from functools import partial
 from bench.aims import Line
 from bench.chain import accepted
 from bench.processes import ahead, seconds
-from tests.wire.bgp_lab import Agent, Attributes, Key, Lab, Router, wait_for
+from tests.wire.bgp_lab import Agent, Attributes, Key, Lab, Router
+from tests.wire.doing import wait_for
 
 
 def wanted(routers: list[Router], count: int) -> dict[Key, Attributes]:

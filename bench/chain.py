@@ -20,7 +20,8 @@ from bench.load import Load
 from bench.place import Door, Place
 from bench.processes import seconds
 from tests.apiserver import NAMESPACE, ApiServer, free_port
-from tests.wire.bgp_lab import ROOT, Lab, Router, children, cmdline, laboratory, wait_for
+from tests.wire.bgp_lab import ROOT, Lab, Router, children, cmdline, laboratory
+from tests.wire.doing import wait_for
 
 NODE: Final = "n1"
 ADDRESS: Final = "10.90.0.2"  # of the node; its links to the routers have others

@@ -25,7 +25,8 @@ from bench.phases import percentile
 from bench.routes import Capture
 from bench.wire import Update
 from tests.apiserver import NAMESPACE
-from tests.wire.bgp_lab import Router, wait_for
+from tests.wire.bgp_lab import Router
+from tests.wire.doing import wait_for
 
 VIPS: Final = "/apis/metalbgp.io/v1alpha1/virtualips"
 ADVERTISEMENT: Final = f"/apis/metallb.io/v1beta1/namespaces/{NAMESPACE}/bgpadvertisements/{POOL}"

@@ -31,7 +31,8 @@ from metalbgp.config import compiled
 from metalbgp.model.services import Node
 from metalbgp.speaker.neighbors import neighbors
 from tests.apiserver import NAMESPACE, ApiServer, free_port
-from tests.wire.bgp_lab import ROOT, wait_for
+from tests.wire.bgp_lab import ROOT
+from tests.wire.doing import wait_for
 
 PEERS: Final = 1000
 SPEAKERS: Final = 50

@@ -15,7 +15,8 @@ from msgspec import Struct
 
 from bench.aims import Line
 from bench.processes import peak, resident, seconds, start_peak
-from tests.wire.bgp_lab import SPEAKER, Agent, Attributes, Key, Lab, Router, run, wait_for
+from tests.wire.bgp_lab import SPEAKER, Agent, Attributes, Key, Lab, Router
+from tests.wire.doing import run, wait_for
 
 GROUPS: Final = 20  # of attributes; FRR takes minutes to read a file in which routes have 1,000 route maps
 OWN: Final = 100

@@ -23,6 +23,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from bench.processes import seconds
+from tests.wire.doing import run, wait_for
 from tests.wire.left_over import clean
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -37,26 +39,6 @@ HERE6, THERE6 = "fd80::2", "fd80::1"
 HERE_FAR, THERE_FAR = "10.81.0.2", "10.81.0.1"  # on lo of each: a hop further
 HERE_LOCAL, THERE_LOCAL = "fe80::2", "fe80::1"
 Row = dict[str, Any]
-
-
-def run(*command: str) -> str:
-    done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=20)
-    assert done.returncode == 0, f"{' '.join(command)}: {done.stderr}"
-    return done.stdout
-
-
-def figures(text: str) -> None:
-    """Seen with pytest -s."""
-    sys.stdout.write(f"\n{text}\n")
-
-
-def wait_for(condition: Callable[[], Any], what: str, limit: float = 15.0) -> Any:
-    """Ask again every 20 ms until it holds."""
-    end = time.monotonic() + limit
-    while not (value := condition()):
-        assert time.monotonic() < end, f"not within {limit} s: {what}"
-        select.select([], [], [], 0.02)
-    return value
 
 
 def entry(peer: str = THERE, **fields: Any) -> Row:
@@ -255,8 +237,7 @@ class Node:
     def cpu(self) -> float:
         """Seconds of CPU used so far."""
         assert self.process is not None
-        fields = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
-        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+        return seconds(self.process.pid)
 
     def kill(self, number: int = signal.SIGKILL) -> None:
         self.disconnect()

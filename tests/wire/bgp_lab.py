@@ -20,6 +20,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from tests.wire.doing import run, wait_for
 from tests.wire.left_over import clean
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -29,10 +30,6 @@ SPEAKER = f"{PREFIX}-s"
 BGPD = Path("/usr/lib/frr/bgpd")
 Attributes = dict[str, Any] | None
 Key = tuple[str, str]
-
-
-def run(*command: str) -> str:
-    return subprocess.run(command, check=True, capture_output=True, text=True, timeout=20).stdout
 
 
 class Linked:
@@ -192,17 +189,6 @@ router bgp {self.asn}
         peer = peer or (self.ours6 if family == 6 else self.ours4)
         found: dict[str, Any] = json.loads(self.vtysh(f"show bgp neighbors {peer} json"))[peer]
         return found
-
-
-def wait_for(condition: Callable[[], Any], what: str, limit: float = 15.0) -> Any:
-    """Ask again every 20 ms until it holds."""
-    end = time.monotonic() + limit
-    while True:
-        if value := condition():
-            return value
-        if time.monotonic() > end:
-            raise AssertionError(f"not within {limit} s: {what}")
-        select.select([], [], [], 0.02)
 
 
 class Agent:

@@ -15,7 +15,8 @@ from ipaddress import ip_address
 from typing import Final, NamedTuple
 
 from bench.wire import prefixes
-from tests.wire.bgp_lab import Lab, Linked, wait_for
+from tests.wire.bgp_lab import Lab, Linked
+from tests.wire.doing import wait_for
 from tests.wire.l2_segment import socket_in
 
 MARKER: Final = b"\xff" * 16

@@ -12,7 +12,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, Final
 
-from tests.wire.bgp_lab import Agent, Attributes, Key, Lab, Router, run, wait_for
+from tests.wire.bgp_lab import Agent, Attributes, Key, Lab, Router
+from tests.wire.doing import run, wait_for
 
 ROUTES: Final = 20  # for each session; the first half never changes
 

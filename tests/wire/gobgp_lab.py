@@ -11,7 +11,8 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from lab.binaries import ensure_gobgp
-from tests.wire.bgp_lab import Lab, Linked, run, wait_for
+from tests.wire.bgp_lab import Lab, Linked
+from tests.wire.doing import run, wait_for
 
 ESTABLISHED: Final = 6
 # Type of a path attribute → our name, and where its value stands in GoBGP's JSON.

@@ -13,7 +13,6 @@ laboratory, made and cleaned together.
 import base64
 import json
 import os
-import select
 import signal
 import socket
 import subprocess
@@ -28,6 +27,8 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from tests.wire import doing
+from tests.wire.doing import run
 from tests.wire.left_over import clean
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -39,17 +40,6 @@ CAPABILITIES = "-all,+net_raw,+sys_nice"  # what the container leaves
 ETHERTYPE, UDP = "ether type 0x88b5", "udp dport 7946"
 EVERYTHING, HEARTBEATS = ("",), (ETHERTYPE, UDP)
 QUESTION_EVERY = 0.02
-
-
-def run(*command: str, given: str | None = None) -> str:
-    done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=20, input=given)
-    assert done.returncode == 0, f"{' '.join(command)}: {done.stderr}{given or ''}"
-    return done.stdout
-
-
-def figures(text: str) -> None:
-    """Seen with pytest -s."""
-    sys.stdout.write(f"\n{text}\n")
 
 
 class Duty(NamedTuple):
@@ -634,10 +624,8 @@ def wait_for(
     limit: float = 10.0,
     report: Callable[[], str] = str,
 ) -> None:
-    until = time.monotonic() + limit
-    while not condition():
-        assert time.monotonic() < until, f"waited {limit} s in vain for {what}\n{report()}"
-        select.select([], [], [], 0.01)
+    """More often: half a second is what is judged here."""
+    doing.wait_for(condition, what, limit, report, pause=0.01)
 
 
 @contextmanager

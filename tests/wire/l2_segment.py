@@ -19,6 +19,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from bench.processes import seconds
+from tests.wire.doing import run
+
 ROOT = Path(__file__).resolve().parents[2]
 PREFIX = f"mbl2-{os.getpid()}"
 NODE, NEIGHBOUR = f"{PREFIX}-node", f"{PREFIX}-peer"
@@ -27,15 +30,6 @@ PEER_MAC = {"p0": "02:00:00:00:00:20", "p1": "02:00:00:00:00:21", "p9": "02:00:0
 IDENTITY = {"node": "node", "keys": [base64.b64encode(b"k" * 32).decode()]}
 BROADCAST = "ff:ff:ff:ff:ff:ff"
 _CLONE_NEWNET = 0x40000000
-
-
-def figures(text: str) -> None:
-    """Seen with pytest -s."""
-    sys.stdout.write(f"\n{text}\n")
-
-
-def run(*command: str) -> str:
-    return subprocess.run(command, check=True, capture_output=True, text=True, timeout=20).stdout
 
 
 def inside(namespace: str, *command: str) -> tuple[str, ...]:
@@ -166,8 +160,7 @@ class Reflex:
 
     def cpu(self) -> float:
         """Seconds of CPU used so far."""
-        fields = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
-        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+        return seconds(self.process.pid)
 
     def stop(self) -> None:
         self.agent.close()

@@ -9,7 +9,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import pytest
-from bfd_lab import HERE, ROUTER, THERE, Lab, entry, figures, laboratory, run, wait_for
+from bfd_lab import HERE, ROUTER, THERE, Lab, entry, laboratory
+
+from tests.wire.doing import figures, run, wait_for
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="needs network namespaces")
 

@@ -27,11 +27,10 @@ from bfd_lab import (
     Lab,
     Row,
     entry,
-    figures,
     laboratory,
-    run,
-    wait_for,
 )
+
+from tests.wire.doing import figures, run, wait_for
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="needs network namespaces")
 

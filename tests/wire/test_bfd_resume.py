@@ -9,9 +9,10 @@ import time
 from collections.abc import Iterator
 
 import pytest
-from bfd_lab import HERE, THERE, Lab, Row, entry, figures, laboratory, wait_for
+from bfd_lab import HERE, THERE, Lab, Row, entry, laboratory
 
 from metalbgp.clocks import clock
+from tests.wire.doing import figures, wait_for
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="needs network namespaces")
 

@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from metalbgp.model import extended
-from tests.wire.bgp_lab import BGPD, Lab, laboratory, wait_for
+from tests.wire.bgp_lab import BGPD, Lab, laboratory
+from tests.wire.doing import wait_for
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0 or not BGPD.exists(), reason="needs root and FRR")
 

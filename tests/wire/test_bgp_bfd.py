@@ -13,18 +13,8 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from tests.wire.bgp_lab import (
-    SPEAKER,
-    Agent,
-    Attributes,
-    Key,
-    Lab,
-    Router,
-    children,
-    cmdline,
-    laboratory,
-    wait_for,
-)
+from tests.wire.bgp_lab import SPEAKER, Agent, Attributes, Key, Lab, Router, children, cmdline, laboratory
+from tests.wire.doing import wait_for
 
 PREFIX = "198.51.100.1/32"
 REFLEX = f"{sys.executable} -m metalbgp.reflex"

@@ -7,7 +7,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.wire.bgp_lab import BGPD, Lab, Router, laboratory, run
+from tests.wire.bgp_lab import BGPD, Lab, Router, laboratory
+from tests.wire.doing import run
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0 or not BGPD.exists(), reason="needs root and FRR")
 

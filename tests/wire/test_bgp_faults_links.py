@@ -6,8 +6,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.wire.bgp_lab import BGPD, Lab, Router, laboratory, run, wait_for
+from tests.wire.bgp_lab import BGPD, Lab, Router, laboratory
 from tests.wire.bgp_stand import Stand
+from tests.wire.doing import run, wait_for
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0 or not BGPD.exists(), reason="needs root and FRR")
 

@@ -13,8 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.wire.bgp_lab import BGPD, ROOT, Attributes, Key, Lab, children, cmdline, laboratory, wait_for
+from tests.wire.bgp_lab import BGPD, ROOT, Attributes, Key, Lab, children, cmdline, laboratory
 from tests.wire.bgp_stand import Stand
+from tests.wire.doing import wait_for
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0 or not BGPD.exists(), reason="needs root and FRR")
 

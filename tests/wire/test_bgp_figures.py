@@ -9,7 +9,8 @@ from collections.abc import Iterator
 import pytest
 
 from bench.bounce import bounce
-from tests.wire.bgp_lab import BGPD, Attributes, Key, Lab, laboratory, resident, wait_for
+from tests.wire.bgp_lab import BGPD, Attributes, Key, Lab, laboratory, resident
+from tests.wire.doing import wait_for
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0 or not BGPD.exists(), reason="needs root and FRR")
 

@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 
 from metalbgp.model import extended
-from tests.wire.bgp_lab import Agent, Attributes, Key, Lab, laboratory, wait_for
+from tests.wire.bgp_lab import Agent, Attributes, Key, Lab, laboratory
+from tests.wire.doing import wait_for
 from tests.wire.gobgp_lab import GoBGP
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="needs root")

@@ -10,7 +10,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.wire.bgp_lab import Attributes, Key, Lab, laboratory, wait_for
+from tests.wire.bgp_lab import Attributes, Key, Lab, laboratory
+from tests.wire.doing import wait_for
 from tests.wire.gobgp_lab import GoBGP
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="needs root")

@@ -16,8 +16,9 @@ from bench.chain import MERGE, OURS, PATIENCE, PEERS, Chain, chain
 from bench.load import POOL
 from bench.routes import Capture
 from tests.apiserver import NAMESPACE
-from tests.wire.bgp_lab import BGPD, wait_for
+from tests.wire.bgp_lab import BGPD
 from tests.wire.bgp_scripted import Scripted, opening
+from tests.wire.doing import wait_for
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0 or not BGPD.exists(), reason="needs root and FRR")
 

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from tests.wire.bgp_lab import Agent, Lab, Router, laboratory, wait_for
+from tests.wire.bgp_lab import Agent, Lab, Router, laboratory
+from tests.wire.doing import wait_for
 
 BFD = {"receive": 100, "transmit": 100}
 

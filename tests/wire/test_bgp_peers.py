@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from tests.wire.bgp_lab import BGPD, SPEAKER, Agent, Lab, Router, laboratory, run, wait_for
+from tests.wire.bgp_lab import BGPD, SPEAKER, Agent, Lab, Router, laboratory
+from tests.wire.doing import run, wait_for
 from tests.wire.objects import Cluster, bgppeer
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0 or not BGPD.exists(), reason="needs root and FRR")

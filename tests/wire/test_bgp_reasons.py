@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from tests.wire.bgp_lab import BGPD, Agent, Lab, laboratory, run
+from tests.wire.bgp_lab import BGPD, Agent, Lab, laboratory
+from tests.wire.doing import run
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0 or not BGPD.exists(), reason="needs root and FRR")
 

@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 
-from tests.wire.bgp_lab import BGPD, Agent, Attributes, Key, Lab, Router, laboratory, wait_for
+from tests.wire.bgp_lab import BGPD, Agent, Attributes, Key, Lab, Router, laboratory
+from tests.wire.doing import wait_for
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0 or not BGPD.exists(), reason="needs root and FRR")
 

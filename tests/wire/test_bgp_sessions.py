@@ -14,19 +14,9 @@ from typing import Any
 
 import pytest
 
-from tests.wire.bgp_lab import (
-    BGPD,
-    SPEAKER,
-    Agent,
-    Attributes,
-    Key,
-    Lab,
-    children,
-    cmdline,
-    laboratory,
-    run,
-    wait_for,
-)
+from bench.processes import seconds
+from tests.wire.bgp_lab import BGPD, SPEAKER, Agent, Attributes, Key, Lab, children, cmdline, laboratory
+from tests.wire.doing import run, wait_for
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0 or not BGPD.exists(), reason="needs root and FRR")
 
@@ -370,13 +360,7 @@ def test_the_child_rests_when_its_last_peer_is_gone(lab: Lab) -> None:
     agent.established(router.v4)
     agent.neighbors()
     agent.until(lambda: agent.sessions[router.v4]["state"] == "Removed", "it is gone")
-    began = cpu(lab.speaker.exabgp())
+    began = seconds(lab.speaker.exabgp())
     select.select([], [], [], 2.0)  # the figure is CPU seconds of this time
-    used = cpu(lab.speaker.exabgp()) - began
+    used = seconds(lab.speaker.exabgp()) - began
     assert used < 0.1, f"{used:.2f} s of CPU in 2 s"
-
-
-def cpu(pid: int) -> float:
-    """Seconds of CPU that a process used so far."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")

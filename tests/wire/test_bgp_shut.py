@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 
-from tests.wire.bgp_lab import Lab, laboratory, wait_for
+from tests.wire.bgp_lab import Lab, laboratory
+from tests.wire.doing import wait_for
 
 WHY = "new line card: is shutdown json for tor-b"  # words that ExaBGP would obey in a command
 

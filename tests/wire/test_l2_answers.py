@@ -27,7 +27,6 @@ from l2_segment import (
     Reflex,
     Station,
     arp,
-    figures,
     inside,
     ip_bytes,
     is_advertisement,
@@ -35,11 +34,12 @@ from l2_segment import (
     is_gratuitous,
     link,
     mac_bytes,
-    run,
     segment,
     socket_in,
     solicitation,
 )
+
+from tests.wire.doing import figures, run
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="needs network namespaces")
 

@@ -10,7 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from l2_segment import NEIGHBOUR, NODE, NODE_MAC, PEER_MAC, ROOT, Reflex, inside, link, run, segment
+from l2_segment import NEIGHBOUR, NODE, NODE_MAC, PEER_MAC, ROOT, Reflex, inside, link, segment
+
+from tests.wire.doing import run
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="needs network namespaces")
 

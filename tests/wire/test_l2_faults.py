@@ -23,11 +23,12 @@ from l2_cluster import (
     Duty,
     Node,
     cluster,
-    figures,
     load,
     wait_for,
 )
 from l2_segment import socket_in
+
+from tests.wire.doing import figures
 
 pytestmark = pytest.mark.skipif(
     os.geteuid() != 0 or shutil.which("nft") is None, reason="needs network namespaces and nftables"

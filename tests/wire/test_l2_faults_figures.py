@@ -8,10 +8,11 @@ import shutil
 from collections.abc import Iterator
 
 import pytest
-from l2_cluster import Cluster, cluster, figures
+from l2_cluster import Cluster, cluster
 
 from bench import l2
 from bench.aims import Line, number
+from tests.wire.doing import figures
 
 pytestmark = pytest.mark.skipif(
     os.geteuid() != 0 or shutil.which("nft") is None, reason="needs network namespaces and nftables"

@@ -7,7 +7,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import pytest
-from l2_cluster import SWITCH, Cluster, Duty, Node, cluster, figures, run, wait_for
+from l2_cluster import SWITCH, Cluster, Duty, Node, cluster, run, wait_for
+
+from tests.wire.doing import figures
 
 pytestmark = pytest.mark.skipif(
     os.geteuid() != 0 or shutil.which("nft") is None, reason="needs network namespaces and nftables"

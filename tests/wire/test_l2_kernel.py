@@ -23,10 +23,11 @@ from l2_segment import (
     inside,
     ip_bytes,
     mac_bytes,
-    run,
     segment,
     socket_in,
 )
+
+from tests.wire.doing import run
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="needs network namespaces")
 

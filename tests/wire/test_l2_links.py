@@ -23,10 +23,11 @@ from l2_segment import (
     is_gratuitous,
     link,
     mac_bytes,
-    run,
     segment,
     solicitation,
 )
+
+from tests.wire.doing import run
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="needs network namespaces")
 

@@ -6,7 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from l2_segment import NEIGHBOUR, PEER_MAC, Reflex, inside, run, segment
+from l2_segment import NEIGHBOUR, PEER_MAC, Reflex, inside, segment
+
+from tests.wire.doing import run
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="needs network namespaces")
 

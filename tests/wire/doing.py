@@ -1,0 +1,40 @@
+"""What every laboratory of the wire does: run a command, wait for a condition, print a figure.
+
+In:  words of a command; a condition and what it is for.
+Out: its output; AssertionError that says what was in vain.
+Elsewhere: what dead runs left is left_over.py.
+"""
+
+import select
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+
+def run(*command: str, given: str | None = None) -> str:
+    """`given`: its standard input."""
+    done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=20, input=given)
+    assert done.returncode == 0, f"{' '.join(command)}: {done.stderr}{given or ''}"
+    return done.stdout
+
+
+def figures(text: str) -> None:
+    """Seen with pytest -s."""
+    sys.stdout.write(f"\n{text}\n")
+
+
+def wait_for(
+    condition: Callable[[], Any],
+    what: str,
+    limit: float = 15.0,
+    report: Callable[[], str] = str,
+    pause: float = 0.02,
+) -> Any:
+    """Ask again and again until it holds; what it answered then. `report`: more words for a failure."""
+    end = time.monotonic() + limit
+    while not (value := condition()):
+        assert time.monotonic() < end, f"not within {limit} s: {what}\n{report()}"
+        select.select([], [], [], pause)
+    return value
