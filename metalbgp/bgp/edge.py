@@ -25,6 +25,7 @@ from metalbgp.bgp.knock import Knocker
 from metalbgp.bgp.machine import Machine
 from metalbgp.bgp.seek import Seeker
 from metalbgp.bgp.values import Found, Neighbor
+from metalbgp.lines import Lines
 from metalbgp.loop import Loop
 from metalbgp.model.reasons import Reason
 
@@ -75,9 +76,7 @@ class Edge:
         self._backoff = BACKOFF_FIRST
         self._stopping = False
         self._stopped: Callable[[], None] | None = None
-        self._link: socket.socket | None = None
-        self._unread = b""
-        self._unsent = bytearray()
+        self._link: Lines | None = None
         self._validating: dict[int, Install] = {}
         self._listener = socket.socket(socket.AF_UNIX)
         self._knocker = Knocker(
@@ -122,8 +121,8 @@ class Edge:
         for effect in effects:
             match effect:
                 case Write(lines):
-                    self._unsent += "".join(f"{line}\n" for line in lines).encode("ascii")
-                    self._flush()
+                    if self._link is not None:  # else settled by the machine when the next helper comes
+                        self._link.say("".join(f"{line}\n" for line in lines).encode("ascii"))
                 case Install():
                     self._validate(effect)
                 case AskAgain(peer):
@@ -229,59 +228,26 @@ class Edge:
         with suppress(BlockingIOError):
             link, _ = self._listener.accept()
             self._drop_link()
-            link.setblocking(False)
-            self._link = link
-            self._loop.watch(link, self._read)
+            self._link = Lines(link, self._loop, self._line, self._helper_lost, LONGEST_LINE)
             fresh = self._greeted != self.pid
             self._greeted = self.pid
             logs.log("helper-connected", fresh=fresh)
             self.do(self.machine.connected(self._loop.now(), fresh=fresh))
 
     def _drop_link(self) -> None:
-        if self._link is None:
-            return
-        self._loop.forget(self._link)
-        self._link.close()
+        if self._link is not None:
+            self._link.close()
+            self._link = None
+
+    def _helper_lost(self) -> None:
+        logs.warn("helper-lost")
         self._link = None
-        self._unread = b""
-        self._unsent.clear()
+        self.do(self.machine.helper_lost(self._loop.now()))
 
-    def _read(self) -> None:
-        link = self._link
-        if link is None:
-            return
+    def _line(self, line: bytes) -> None:
         try:
-            data = link.recv(262144)
-        except BlockingIOError:
+            decoded = wire.decode(line)
+        except wire.BadLine as error:
+            logs.error("exabgp-line", error=str(error))
             return
-        except OSError:
-            data = b""
-        if not data:
-            logs.warn("helper-lost")
-            self._drop_link()
-            self.do(self.machine.helper_lost(self._loop.now()))
-            return
-        *lines, self._unread = (self._unread + data).split(b"\n")
-        if len(self._unread) > LONGEST_LINE:
-            self._unread = b""
-        for line in lines:
-            try:
-                decoded = wire.decode(line)
-            except wire.BadLine as error:
-                logs.error("exabgp-line", error=str(error))
-                continue
-            self.do(self.machine.line(decoded, self._loop.now()))
-
-    def _flush(self) -> None:
-        link = self._link
-        if link is None:
-            self._unsent.clear()  # the machine settles what was lost when the next helper comes
-            return
-        try:
-            while self._unsent:
-                del self._unsent[: link.send(self._unsent)]
-            self._loop.watch(link, self._read)
-        except BlockingIOError:
-            self._loop.watch(link, self._read, self._flush)
-        except OSError:
-            self._unsent.clear()  # _read will see the end
+        self.do(self.machine.line(decoded, self._loop.now()))

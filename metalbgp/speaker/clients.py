@@ -15,6 +15,7 @@ import msgspec
 from msgspec import Struct
 
 from metalbgp import logs
+from metalbgp.lines import Lines
 from metalbgp.loop import Loop
 from metalbgp.model.routes import Attributes
 from metalbgp.speaker.local_orders import Said
@@ -40,78 +41,34 @@ _DECODER: Final = msgspec.json.Decoder(Message)
 
 
 class Client:
-    """One connection. Reading and writing never block."""
+    """One connection."""
 
     def __init__(
         self, link: socket.socket, loop: Loop, on_message: Callable[["Client", Message], None]
     ) -> None:
-        self._link = link
-        self._loop = loop
         self._on_message = on_message
-        self._unread = b""
-        self._unsent = bytearray()
-        self._closing = False
-        self.open = True
-        loop.watch(link, self._read)
+        self._lines = Lines(link, loop, self._heard, lambda: None, LONGEST_LINE)
 
     def say(self, message: Any) -> None:
-        if not self.open:
-            return
-        self._unsent += msgspec.json.encode(message) + b"\n"
-        if len(self._unsent) > LONGEST_UNSENT:
+        self._lines.say(msgspec.json.encode(message) + b"\n")
+        if self._lines.unsent > LONGEST_UNSENT:
             logs.warn("client-does-not-read")
             self.close()
-        else:
-            self._write()
 
     def finish(self) -> None:
         """Close when everything is said."""
-        self._closing = True
-        self._write()
+        self._lines.finish()
 
     def close(self) -> None:
-        if self.open:
-            self.open = False
-            self._loop.forget(self._link)
-            self._link.close()
+        self._lines.close()
 
-    def _read(self) -> None:
+    def _heard(self, line: bytes) -> None:
         try:
-            data = self._link.recv(262144)
-        except BlockingIOError:
+            message = _DECODER.decode(line)
+        except (msgspec.DecodeError, RecursionError) as error:
+            logs.error("client-line", error=str(error))
             return
-        except OSError:
-            data = b""
-        if not data:
-            self.close()
-            return
-        *lines, self._unread = (self._unread + data).split(b"\n")
-        if len(self._unread) > LONGEST_LINE:
-            self.close()
-        for line in lines:
-            try:
-                message = _DECODER.decode(line)
-            except (msgspec.DecodeError, RecursionError) as error:
-                logs.error("client-line", error=str(error))
-                continue
-            self._on_message(self, message)
-
-    def _write(self) -> None:
-        if not self.open:
-            return
-        try:
-            while self._unsent:
-                del self._unsent[: self._link.send(self._unsent)]
-        except BlockingIOError:
-            self._loop.watch(self._link, self._read, self._write)
-            return
-        except OSError:
-            self.close()
-            return
-        if self._closing:
-            self.close()
-        else:
-            self._loop.watch(self._link, self._read)
+        self._on_message(self, message)
 
 
 def listen(path: Path, loop: Loop, on_message: Callable[[Client, Message], None]) -> socket.socket:
@@ -127,7 +84,6 @@ def listen(path: Path, loop: Loop, on_message: Callable[[Client, Message], None]
     def accept() -> None:
         with suppress(BlockingIOError):
             link, _ = listener.accept()
-            link.setblocking(False)
             Client(link, loop, on_message)
 
     loop.watch(listener, accept)

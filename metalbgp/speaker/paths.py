@@ -17,6 +17,7 @@ from typing import Any, Final
 from metalbgp import logs
 from metalbgp.bgp.here import near
 from metalbgp.bgp.values import Neighbor
+from metalbgp.lines import Lines
 from metalbgp.loop import Loop
 
 RECONNECT: Final = 0.1  # seconds
@@ -49,8 +50,7 @@ class Paths:
         self._path = path
         self._on_change = on_change
         self._wanted: list[dict[str, Any]] = []
-        self._link: socket.socket | None = None
-        self._unread = b""
+        self._link: Lines | None = None
         self._retrying = False
         self.states: dict[str, dict[str, Any]] = {}  # by the neighbour's key, of the reflex that lives
 
@@ -77,9 +77,7 @@ class Paths:
             link.close()
             self._retry()
             return
-        link.setblocking(False)
-        self._link, self._unread = link, b""
-        self._loop.watch(link, self._read)
+        self._link = Lines(link, self._loop, self._heard, self._lost, LONGEST_LINE)
         self._say()
 
     def _retry(self) -> None:
@@ -93,31 +91,8 @@ class Paths:
             self._loop.after(RECONNECT, again)
 
     def _say(self) -> None:
-        if self._link is None:
-            return
-        line = json.dumps({"bfd": self._wanted}, separators=(",", ":")).encode() + b"\n"
-        try:
-            sent = self._link.send(line)
-        except OSError:
-            sent = 0
-        if sent < len(line):  # some kilobytes that a living reflex always takes
-            self._drop()
-
-    def _read(self) -> None:
-        link = self._link
-        if link is None:
-            return
-        try:
-            data = link.recv(65536)
-        except BlockingIOError:
-            return
-        except OSError:
-            data = b""
-        *lines, self._unread = (self._unread + data).split(b"\n")
-        for line in lines:
-            self._heard(line)
-        if not data or len(self._unread) > LONGEST_LINE:
-            self._drop()
+        if self._link is not None:
+            self._link.say(json.dumps({"bfd": self._wanted}, separators=(",", ":")).encode() + b"\n")
 
     def _heard(self, line: bytes) -> None:
         try:
@@ -134,12 +109,8 @@ class Paths:
         if changed := [key for key in told if key in known]:
             self._on_change(changed)
 
-    def _drop(self) -> None:
-        link, self._link = self._link, None
-        if link is None:
-            return
-        self._loop.forget(link)
-        link.close()
+    def _lost(self) -> None:
+        self._link = None
         gone, self.states = list(self.states), {}
         logs.warn("reflex-lost", paths=len(gone))
         self._on_change(gone)

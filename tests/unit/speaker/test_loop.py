@@ -17,14 +17,12 @@ from metalbgp.cluster.reflector import Changed, Removed
 from metalbgp.cluster.resources import NODES, SPEAKER_CONFIGURATIONS, VIRTUAL_IPS
 from metalbgp.config import compiled, virtualip
 from metalbgp.model.configuration import BGPAdvertisement, Configuration, Peer
-from metalbgp.model.orders import HOLD, RELEASE, Order
 from metalbgp.model.virtualips import Holder, VirtualIP
 from metalbgp.speaker import agent as process
 from metalbgp.speaker import doubt
 from metalbgp.speaker import loop as module
 from metalbgp.speaker.announcer import Announcer
 from metalbgp.speaker.loop import Agent
-from metalbgp.speaker.secret import SpeakerSecret
 from metalbgp.speaker.snapshot import Snapshots
 from metalbgp.speaker.views import Options
 from tests.fakeapi import FakeClient
@@ -73,6 +71,11 @@ class World:
                 self.told.pop((peer, prefix), None)
             else:
                 self.told[peer, prefix] = attributes
+
+    def knows(self, configuration: Configuration) -> None:
+        """Without an API server: as its views would tell."""
+        self.agent._on_configuration(Changed("x", None, configuration))
+        self.agent._on_node(Changed("n1", None, node("n1")))
 
     def prefixes(self) -> list[str]:
         return sorted(prefix for _, prefix in self.told)
@@ -302,8 +305,7 @@ async def test_what_the_snapshot_knew_and_the_api_server_lacks_waits_before_it_i
 
 async def test_a_new_connection_to_the_parent_is_told_the_difference_alone(tmp_path: Path) -> None:
     world = World(tmp_path)
-    world.agent._on_configuration(Changed("x", None, CONFIGURATION))
-    world.agent._on_node(Changed("n1", None, node("n1")))
+    world.knows(CONFIGURATION)
     for number in (1, 2):
         world.agent._on_vip(Changed("v", None, vip(number)))
     world.agent._speak()
@@ -329,8 +331,7 @@ async def test_readiness_follows_the_child(tmp_path: Path) -> None:
 
 async def test_only_routes_that_are_asked_for_are_timed(tmp_path: Path) -> None:
     world = World(tmp_path)
-    world.agent._on_configuration(Changed("x", None, CONFIGURATION))
-    world.agent._on_node(Changed("n1", None, node("n1")))
+    world.knows(CONFIGURATION)
     world.agent._speak()
     for number in range(50):
         one = vip(number)
@@ -367,43 +368,3 @@ async def test_routes_go_only_when_this_speaker_does_not_come_back(
 
     options = process.parse(["--node-name", "n1"])
     assert await process.must_drain(Asked(), options, labels) is drains
-
-
-async def test_what_exceeds_the_withdraw_limit_stays_with_the_parent_until_a_person_lets_go(
-    tmp_path: Path,
-) -> None:
-    world = World(tmp_path)
-    limited = replace(CONFIGURATION.peers[0], withdraw_limit=2, withdraw_window=60)
-    world.agent._on_configuration(Changed("x", None, replace(CONFIGURATION, peers=(limited,))))
-    world.agent._on_node(Changed("n1", None, node("n1")))
-    world.agent._speak()
-    for number in range(5):
-        world.agent._on_vip(Changed("v", None, vip(number)))
-    for number in range(4):
-        world.agent._on_vip(Changed("v", None, vip(number, phase="releasing")))
-    assert world.prefixes() == [f"198.51.100.{number}/32" for number in (2, 3, 4)]
-    ((peer, why),) = world.agent.record.guarded(world.agent.announcer)
-    assert peer.name == "tor" and why.explain().startswith("2 withdrawals are held back: more than 2 within")
-    world.agent._on_vip(Changed("v", None, vip(2)))  # wanted again: it never was away
-    world.agent._on_orders((Order("h", HOLD, address="198.51.100.4"),))  # a person's own word is not held
-    assert world.prefixes() == [f"198.51.100.{number}/32" for number in (2, 3)]
-    world.agent._on_orders((Order("r", RELEASE, peer="tor", node="n2"),))
-    assert world.prefixes() == [f"198.51.100.{number}/32" for number in (2, 3, 4)]
-    world.agent._on_orders((Order("r", RELEASE, peer="tor"),))
-    assert world.prefixes() == [f"198.51.100.{number}/32" for number in (2, 4)]
-    assert not list(world.agent.record.guarded(world.agent.announcer))
-
-
-async def test_a_secret_that_is_made_anew_without_its_passwords_yet_ends_no_session(tmp_path: Path) -> None:
-    world = World(tmp_path)
-    asked = replace(CONFIGURATION.peers[0], has_password=True)
-    world.agent._on_configuration(Changed("x", None, replace(CONFIGURATION, peers=(asked,))))
-    world.agent._on_node(Changed("n1", None, node("n1")))
-    world.agent._on_secret(Changed("s", None, SpeakerSecret({"tor": "c2VjcmV0", "gone": "eA=="})))
-    before = world.agent.announcer.neighbors
-    assert [one.password_base64 for one in before] == ["c2VjcmV0"]
-    world.agent._on_secret(Changed("s", None, SpeakerSecret({})))
-    assert world.agent.announcer.neighbors == before and not world.agent.announcer.refused_peers
-    assert world.agent.announcer.passwords == {"tor": "c2VjcmV0"}  # nobody asks for the other one
-    world.agent._on_secret(Changed("s", None, SpeakerSecret({"tor": "bmV1"})))
-    assert [one.password_base64 for one in world.agent.announcer.neighbors] == ["bmV1"]

@@ -1,0 +1,48 @@
+"""What an agent makes of limits, orders and Secrets: no session and no route goes by mistake."""
+
+from pathlib import Path
+
+from msgspec.structs import replace
+
+from metalbgp.cluster.reflector import Changed
+from metalbgp.model.orders import HOLD, RELEASE, Order
+from metalbgp.speaker.secret import SpeakerSecret
+from tests.unit.speaker.test_loop import CONFIGURATION, World, vip
+
+
+async def test_what_exceeds_the_withdraw_limit_stays_with_the_parent_until_a_person_lets_go(
+    tmp_path: Path,
+) -> None:
+    world = World(tmp_path)
+    limited = replace(CONFIGURATION.peers[0], withdraw_limit=2, withdraw_window=60)
+    world.knows(replace(CONFIGURATION, peers=(limited,)))
+    world.agent._speak()
+    for number in range(5):
+        world.agent._on_vip(Changed("v", None, vip(number)))
+    for number in range(4):
+        world.agent._on_vip(Changed("v", None, vip(number, phase="releasing")))
+    assert world.prefixes() == [f"198.51.100.{number}/32" for number in (2, 3, 4)]
+    ((peer, why),) = world.agent.record.guarded(world.agent.announcer)
+    assert peer.name == "tor" and why.explain().startswith("2 withdrawals are held back: more than 2 within")
+    world.agent._on_vip(Changed("v", None, vip(2)))  # wanted again: it never was away
+    world.agent._on_orders((Order("h", HOLD, address="198.51.100.4"),))  # a person's own word is not held
+    assert world.prefixes() == [f"198.51.100.{number}/32" for number in (2, 3)]
+    world.agent._on_orders((Order("r", RELEASE, peer="tor", node="n2"),))
+    assert world.prefixes() == [f"198.51.100.{number}/32" for number in (2, 3, 4)]
+    world.agent._on_orders((Order("r", RELEASE, peer="tor"),))
+    assert world.prefixes() == [f"198.51.100.{number}/32" for number in (2, 4)]
+    assert not list(world.agent.record.guarded(world.agent.announcer))
+
+
+async def test_a_secret_that_is_made_anew_without_its_passwords_yet_ends_no_session(tmp_path: Path) -> None:
+    world = World(tmp_path)
+    asked = replace(CONFIGURATION.peers[0], has_password=True)
+    world.knows(replace(CONFIGURATION, peers=(asked,)))
+    world.agent._on_secret(Changed("s", None, SpeakerSecret({"tor": "c2VjcmV0", "gone": "eA=="})))
+    before = world.agent.announcer.neighbors
+    assert [one.password_base64 for one in before] == ["c2VjcmV0"]
+    world.agent._on_secret(Changed("s", None, SpeakerSecret({})))
+    assert world.agent.announcer.neighbors == before and not world.agent.announcer.refused_peers
+    assert world.agent.announcer.passwords == {"tor": "c2VjcmV0"}  # nobody asks for the other one
+    world.agent._on_secret(Changed("s", None, SpeakerSecret({"tor": "bmV1"})))
+    assert [one.password_base64 for one in world.agent.announcer.neighbors] == ["bmV1"]
