@@ -133,9 +133,7 @@ def chain(routers: int = 2, controllers: int = 1) -> Iterator[Chain]:
         it: Chain | None = None
         try:
             server.start()
-            server.kubectl("apply", "-f", str(ROOT / "k8s" / "crds.yaml"))
-            server.kubectl("wait", "--for=condition=Established", "crd", "--all", "--timeout=30s")
-            server.apply_manifest()
+            server.install()
             it = Chain(server, lab, [lab.router(number + 1) for number in range(routers)])
             _node(it.api)
             for router in it.routers:

@@ -116,6 +116,12 @@ class ApiServer:
         assert len(kept) == len(parts) - 1
         self.kubectl("apply", "-f", "-", stdin="\n---\n".join(kept))
 
+    def install(self) -> None:
+        """The product's kinds, and then its manifest."""
+        self.kubectl("apply", "-f", str(MANIFEST.with_name("crds.yaml")))
+        self.kubectl("wait", "--for=condition=Established", "crd", "--all", "--timeout=30s")
+        self.apply_manifest()
+
     def restart(self) -> None:
         """Kill the API server and start it again on the same port; etcd goes on."""
         self._stop("kube-apiserver")

@@ -44,13 +44,19 @@ def paths(product: Product, address: str) -> dict[str, str]:
     }
 
 
-def test_a_held_address_is_gone_at_once_and_the_others_stay(product: Product) -> None:
+def two(product: Product) -> tuple[str, str]:
+    """Addresses of default/web, which something is ordered of, and of another Service."""
     product.bgp()
     product.service("web")
     product.service("other")
     web, other = product.address("web"), product.address("other")
     product.routed(web)
     product.routed(other)
+    return web, other
+
+
+def test_a_held_address_is_gone_at_once_and_the_others_stay(product: Product) -> None:
+    web, other = two(product)
     before = product.connections()
     with product.never_lost(other):
         given = order(product, "hold", "default/web", "--reason", WHY)
@@ -71,12 +77,7 @@ def test_a_held_address_is_gone_at_once_and_the_others_stay(product: Product) ->
 
 
 def test_a_hold_survives_the_speaker_and_ends_by_itself_without_any_api_server(product: Product) -> None:
-    product.bgp()
-    product.service("web")
-    product.service("other")
-    web, other = product.address("web"), product.address("other")
-    product.routed(web)
-    product.routed(other)
+    web, other = two(product)
     order(product, "hold", web, "--for", "40s")
     product.routed(web, on=(), limit=AT_ONCE)
     until(

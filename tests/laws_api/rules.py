@@ -10,7 +10,6 @@ import contextlib
 import json
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from pathlib import Path
 from typing import Any
 
 from metalbgp.cluster.client import Client
@@ -34,15 +33,12 @@ from metalbgp.controller.controller import Controller, Options
 from metalbgp.inventory.inventory import Inventory
 from tests.apiserver import ApiServer
 
-ROOT = Path(__file__).resolve().parents[2]
 SYSTEM, PLACE = "metallb-system", "rules"
 LIMIT = 20.0  # seconds until a test calls it missing
 
 
 def installed(apiserver: ApiServer) -> ApiServer:
-    apiserver.kubectl("apply", "-f", str(ROOT / "k8s" / "crds.yaml"))
-    apiserver.kubectl("wait", "--for=condition=Established", "crd", "--all", "--timeout=30s")
-    apiserver.apply_manifest()
+    apiserver.install()
     space = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": PLACE}}
     apiserver.kubectl("apply", "-f", "-", stdin=json.dumps(space))
     return apiserver

@@ -10,7 +10,6 @@ import asyncio
 import json
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -20,7 +19,6 @@ from metalbgp.cluster.resources import SERVICES, Resource
 from metalbgp.controller.controller import Controller, Options
 from tests.apiserver import ApiServer
 
-ROOT = Path(__file__).resolve().parents[2]
 SYSTEM, PLACE, MANY = (
     "metallb-system",
     "half-done",
@@ -39,9 +37,7 @@ class Stuck(Client):
 
 @pytest.fixture
 def server(apiserver: ApiServer) -> Any:
-    apiserver.kubectl("apply", "-f", str(ROOT / "k8s" / "crds.yaml"))
-    apiserver.kubectl("wait", "--for=condition=Established", "crd", "--all", "--timeout=30s")
-    apiserver.apply_manifest()
+    apiserver.install()
     pool = {
         "apiVersion": "metallb.io/v1beta1",
         "kind": "IPAddressPool",

@@ -27,9 +27,7 @@ SYSTEM = "metallb-system"
 
 @pytest.fixture(scope="module")
 def server(apiserver: ApiServer) -> ApiServer:
-    apiserver.kubectl("apply", "-f", str(ROOT / "k8s" / "crds.yaml"))
-    apiserver.kubectl("wait", "--for=condition=Established", "crd", "--all", "--timeout=30s")
-    apiserver.apply_manifest()
+    apiserver.install()
     # The server learns of a policy by a watch of its own: wait until it refuses.
     probe = made(nodestate.encode(NodeReport(node="probe"), SYSTEM, SYSTEM))
     for _ in range(100):

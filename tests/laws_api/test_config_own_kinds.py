@@ -48,9 +48,7 @@ SPECS: dict[str, dict[str, Any]] = {
 
 @pytest.fixture(scope="module")
 def server(apiserver: ApiServer) -> Iterator[ApiServer]:
-    apiserver.kubectl("apply", "-f", str(ROOT / "k8s" / "crds.yaml"))
-    apiserver.kubectl("wait", "--for=condition=Established", "crd", "--all", "--timeout=30s")
-    apiserver.apply_manifest()
+    apiserver.install()
     yield apiserver
     for kind in KINDS.values():
         words = ("delete", f"{kind.plural}.{kind.group}", "-n", SYSTEM, "-l", "of=these-tests")

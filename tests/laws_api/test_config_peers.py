@@ -54,9 +54,7 @@ FULL = """
 
 @pytest.fixture(scope="module")
 def server(apiserver: ApiServer) -> Iterator[ApiServer]:
-    apiserver.kubectl("apply", "-f", str(ROOT / "k8s" / "crds.yaml"))
-    apiserver.kubectl("wait", "--for=condition=Established", "crd", "--all", "--timeout=30s")
-    apiserver.apply_manifest()
+    apiserver.install()
     yield apiserver
     apiserver.kubectl("delete", "bgppeers", "-n", SYSTEM, "-l", "of=these-tests")
 

@@ -6,7 +6,6 @@ Elsewhere: what they do to a speaker is tests/unit/speaker/test_orders.py, on re
 
 import json
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,15 +14,12 @@ from metalbgp.config import orders
 from metalbgp.model.orders import Order
 from tests.apiserver import ApiServer
 
-ROOT = Path(__file__).resolve().parents[2]
 SYSTEM = "metallb-system"
 
 
 @pytest.fixture(scope="module")
 def server(apiserver: ApiServer) -> Iterator[ApiServer]:
-    apiserver.kubectl("apply", "-f", str(ROOT / "k8s" / "crds.yaml"))
-    apiserver.kubectl("wait", "--for=condition=Established", "crd", "--all", "--timeout=30s")
-    apiserver.apply_manifest()
+    apiserver.install()
     yield apiserver
     apiserver.kubectl("delete", "speakerorders.metalbgp.io", "-n", SYSTEM, "--all")
 

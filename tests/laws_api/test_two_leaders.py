@@ -3,7 +3,6 @@
 import asyncio
 import json
 from collections import Counter
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,15 +11,12 @@ from metalbgp.cluster.client import Client
 from metalbgp.controller.controller import Controller, Options
 from tests.apiserver import ApiServer
 
-ROOT = Path(__file__).resolve().parents[2]
 SYSTEM, PLACE, MANY = "metallb-system", "two-leaders", 60
 
 
 @pytest.fixture(scope="module")
 def server(apiserver: ApiServer) -> Any:
-    apiserver.kubectl("apply", "-f", str(ROOT / "k8s" / "crds.yaml"))
-    apiserver.kubectl("wait", "--for=condition=Established", "crd", "--all", "--timeout=30s")
-    apiserver.apply_manifest()
+    apiserver.install()
     space = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": PLACE}}
     apiserver.kubectl("apply", "-f", "-", stdin=json.dumps(space))
     pool = {

@@ -99,9 +99,7 @@ UNREADABLE = ["a: 1\n\tb: 2\n", "a: [1\n", "- 1\n"]
 
 @pytest.fixture(scope="module")
 def server(apiserver: ApiServer) -> Iterator[ApiServer]:
-    apiserver.kubectl("apply", "-f", str(ROOT / "k8s" / "crds.yaml"))
-    apiserver.kubectl("wait", "--for=condition=Established", "crd", "--all", "--timeout=30s")
-    apiserver.apply_manifest()
+    apiserver.install()
     yield apiserver
     kinds = "ipaddresspools,bgppeers.metallb.io,l2advertisements"
     apiserver.kubectl("delete", kinds, "-n", SYSTEM, "--all")
