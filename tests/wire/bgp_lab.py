@@ -371,6 +371,23 @@ class Lab:
                 _wait_equal(partial(router.table, family), want, f"r{router.number} IPv{family}", limit)
 
 
+def two_routers(lab: Lab, **changes: Any) -> tuple[Agent, dict[str, Any], dict[str, Any]]:
+    """Routers 1 and 2 with a session each; the agent, and both Neighbors."""
+    one, two = lab.router(1), lab.router(2)
+    one.start()
+    two.start()
+    lab.speaker.start()
+    agent = lab.speaker.agent()
+    neighbors = one.neighbor(**changes), two.neighbor(**changes)
+    agent.neighbors(*neighbors)
+    agent.established(one.v4, two.v4)
+    return agent, *neighbors
+
+
+def routes(peer: str, count: int = 5) -> dict[Key, Attributes]:
+    return {(peer, f"192.0.2.{n}/32"): {"med": n} for n in range(1, count + 1)}
+
+
 def _wait_equal(table: Callable[[], dict[str, Any]], want: dict[str, Any], who: str, limit: float) -> None:
     end = time.monotonic() + limit
     while (seen := table()) != want:

@@ -9,8 +9,11 @@ import select
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
+
+import pytest
 
 
 def run(*command: str, given: str | None = None) -> str:
@@ -18,6 +21,17 @@ def run(*command: str, given: str | None = None) -> str:
     done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=20, input=given)
     assert done.returncode == 0, f"{' '.join(command)}: {done.stderr}{given or ''}"
     return done.stdout
+
+
+@contextmanager
+def if_the_kernel_can() -> Iterator[None]:
+    """Around a `run` of `ip link add`: the test is skipped where this kernel has no links of that type."""
+    try:
+        yield
+    except AssertionError as problem:
+        if "Unknown device type" in str(problem) or "not supported" in str(problem):
+            pytest.skip(f"this kernel has no such links: {problem}")
+        raise
 
 
 def figures(text: str) -> None:

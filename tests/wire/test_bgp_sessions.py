@@ -10,12 +10,22 @@ import signal
 import socket
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from bench.processes import seconds
-from tests.wire.bgp_lab import BGPD, SPEAKER, Agent, Attributes, Key, Lab, children, cmdline, laboratory
+from tests.wire.bgp_lab import (
+    BGPD,
+    SPEAKER,
+    Attributes,
+    Key,
+    Lab,
+    children,
+    cmdline,
+    laboratory,
+    routes,
+    two_routers,
+)
 from tests.wire.doing import run, wait_for
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0 or not BGPD.exists(), reason="needs root and FRR")
@@ -29,22 +39,6 @@ def lab() -> Iterator[Lab]:
 
 def secret(text: str) -> str:
     return base64.b64encode(text.encode()).decode()
-
-
-def two_routers(lab: Lab, **changes: Any) -> tuple[Agent, dict[str, Any], dict[str, Any]]:
-    one, two = lab.router(1), lab.router(2)
-    one.start()
-    two.start()
-    lab.speaker.start()
-    agent = lab.speaker.agent()
-    neighbors = one.neighbor(**changes), two.neighbor(**changes)
-    agent.neighbors(*neighbors)
-    agent.established(one.v4, two.v4)
-    return agent, *neighbors
-
-
-def routes(peer: str, count: int = 5) -> dict[Key, Attributes]:
-    return {(peer, f"192.0.2.{n}/32"): {"med": n} for n in range(1, count + 1)}
 
 
 def test_a_peer_is_added_changed_and_removed_without_touching_the_other_session(lab: Lab) -> None:

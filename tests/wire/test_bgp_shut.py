@@ -1,11 +1,10 @@
 """A session that somebody shuts: its routes go first, its router reads why, the others notice nothing."""
 
 from collections.abc import Iterator
-from typing import Any
 
 import pytest
 
-from tests.wire.bgp_lab import Lab, laboratory
+from tests.wire.bgp_lab import Lab, laboratory, routes, two_routers
 from tests.wire.doing import wait_for
 
 WHY = "new line card: is shutdown json for tor-b"  # words that ExaBGP would obey in a command
@@ -19,17 +18,9 @@ def lab() -> Iterator[Lab]:
 
 @pytest.mark.parametrize("restart", [0, 60], ids=["plain", "graceful"])
 def test_a_shut_session_withdraws_and_says_why_and_comes_back_whole(lab: Lab, restart: int) -> None:
-    one, two = lab.router(1), lab.router(2)
-    for router in (one, two):
-        router.start()
-    lab.speaker.start()
-    agent = lab.speaker.agent()
-    stays, goes = one.neighbor(graceful_restart=restart), two.neighbor(graceful_restart=restart)
-    agent.neighbors(stays, goes)
-    agent.established(one.v4, two.v4)
-    wants: dict[tuple[str, str], dict[str, Any] | None] = {
-        (router.v4, f"198.51.100.{number}/32"): {} for router in (one, two) for number in range(20)
-    }
+    agent, stays, goes = two_routers(lab, graceful_restart=restart)
+    one, two = lab.routers[1], lab.routers[2]
+    wants = routes(one.v4, 20) | routes(two.v4, 20)
     agent.want(wants)
     agent.say({"synced": True})
     agent.settled(wants)

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 import pytest
 from l2_cluster import SWITCH, Cluster, Duty, Node, cluster, run, wait_for
 
-from tests.wire.doing import figures
+from tests.wire.doing import figures, if_the_kernel_can
 
 pytestmark = pytest.mark.skipif(
     os.geteuid() != 0 or shutil.which("nft") is None, reason="needs network namespaces and nftables"
@@ -180,10 +180,8 @@ def stacked(node: Node, kind: str) -> Iterator[str]:
         "bond": ("add", name, "type", "bond", "mode", "active-backup", "miimon", "20"),
         "vlan": ("add", "link", "eth0", "name", name, "type", "vlan", "id", "7"),
     }[kind]
-    try:
+    with if_the_kernel_can():
         node.ip("link", *above)
-    except AssertionError as problem:
-        pytest.skip(f"this kernel has no {kind}: {problem}")
     try:
         if kind in ("bridge", "bond"):
             if kind == "bond":

@@ -4,7 +4,6 @@ Each answers ARP and NDP on the one interface that stands on the wire, with that
 """
 
 import os
-import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -27,7 +26,7 @@ from l2_segment import (
     solicitation,
 )
 
-from tests.wire.doing import run
+from tests.wire.doing import if_the_kernel_can, run
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="needs network namespaces")
 
@@ -59,12 +58,8 @@ def far(lab: None) -> Iterator[Station]:
 @contextmanager
 def made(kind: str, name: str, *options: str, below: str = "") -> Iterator[None]:
     """A link of that kind on top of eth1; skipped where the kernel has no such links."""
-    try:
+    with if_the_kernel_can():
         link("add", *(("link", below) if below else ()), name, "address", MASTER_MAC, "type", kind, *options)
-    except subprocess.CalledProcessError as problem:
-        if "Unknown device type" in problem.stderr or "not supported" in problem.stderr:
-            pytest.skip(f"this kernel has no links of type {kind}")
-        raise
     try:
         yield
     finally:
