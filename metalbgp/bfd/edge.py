@@ -14,9 +14,8 @@ import select
 import socket
 import time
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from contextlib import suppress
-from types import MappingProxyType
 from typing import Any, Final
 
 from metalbgp import logs
@@ -25,8 +24,8 @@ from metalbgp.bfd.live import Live
 from metalbgp.bfd.machine import Parameters, Session
 from metalbgp.bfd.receiver import Receiver
 from metalbgp.bfd.sockets import Datagram
-from metalbgp.bfd.values import Floor, Resume, Wanted
-from metalbgp.bfd.wire import Drop, State
+from metalbgp.bfd.values import Floor, Wanted
+from metalbgp.bfd.wire import Drop
 from metalbgp.clocks import clock
 
 RETRY: Final = 1.0  # seconds between two tries to have a port that somebody else holds
@@ -65,14 +64,8 @@ class Edge:
     def __len__(self) -> int:
         return len(self._lives)
 
-    def change(
-        self,
-        wanted: Iterable[Wanted],
-        keep: frozenset[str] = frozenset(),
-        resume: Mapping[str, Resume] = MappingProxyType({}),
-    ) -> None:
-        """These sessions and no others; `keep`: as they are, because what was said of them is unreadable;
-        `resume`: how those that are not here yet were in a process before this one."""
+    def change(self, wanted: Iterable[Wanted], keep: frozenset[str] = frozenset()) -> None:
+        """These sessions and no others; `keep`: as they are, because what was said of them is unreadable."""
         now, asked = clock(), {each.key: each for each in wanted}
         for key in [key for key in self._lives if key not in asked and key not in keep]:
             self._end(key, now)
@@ -83,39 +76,19 @@ class Edge:
                 live = None
             offered = self._floor.offer(one)
             if live is None:
-                self._begin(one, offered, now, resume.get(key))
-            elif live.wanted != one or live.handed:
-                live.wanted, live.offered, live.handed = one, offered, False
+                self._begin(one, offered, now)
+            elif live.wanted != one:
+                live.wanted, live.offered = one, offered
                 live.session.change(_parameters(offered), now)
                 live.due, live.stirred = now, True
         self._listen(now)
         self._planned = now
 
-    def hand_over(self, patience: int) -> None:
-        """Ask every router that is Up to wait so many µs for us: another process will go on with its session.
-        `handed` when all have agreed."""
-        now = clock()
-        for live in self._lives.values():
-            if live.session.state is State.UP:
-                parameters = _parameters(live.offered)
-                transmit = max(parameters.transmit, -(-patience // parameters.multiplier))
-                live.session.change(parameters._replace(transmit=transmit), now)
-                live.handed, live.due = True, now
-        self._planned = now
-
-    @property
-    def handed(self) -> bool:
-        """Whether every session that was to be handed over is, or has ended."""
-        return all(not live.handed or live.kept or not live.up for live in self._lives.values())
-
     def leave(self) -> None:
-        """AdminDown at once on every session that nobody goes on with; gone when it was said often enough."""
+        """AdminDown at once on every session; gone when it was said often enough."""
         now = clock()
-        for key, live in tuple(self._lives.items()):
-            kept = live.handed and live.kept
+        for key in tuple(self._lives):
             self._end(key, now)
-            if kept:
-                self._forget(live)
         self._planned = now
         self.run()
 
@@ -177,19 +150,13 @@ class Edge:
 
     # Sessions
 
-    def _begin(self, wanted: Wanted, offered: Wanted, now: float, resume: Resume | None) -> None:
+    def _begin(self, wanted: Wanted, offered: Wanted, now: float) -> None:
         for old in [one for one in self._leaving if one.wanted.place[0] == wanted.peer]:
             self._turn(old, now, 0.0)  # one goodbye at least; more would be taken for the new session's
             self._forget(old)
-        parameters, known = _parameters(offered), self._by_discriminator
-        if resume is not None and resume.lives(now) and resume.memory.discriminator not in known:
-            live = Live(wanted, offered, Session.resumed(resume.memory, parameters, now, random.random))
-            live.port = resume.port
-            logs.log("bfd-resumed", peer=wanted.key, silent=round(now - resume.at, 3))
-        else:
-            session = Session(parameters, self._fresh_discriminator(), now, random.random)
-            live = Live(wanted, offered, session)
-        self._lives[wanted.key] = known[live.session.discriminator] = live
+        session = Session(_parameters(offered), self._fresh_discriminator(), now, random.random)
+        live = Live(wanted, offered, session)
+        self._lives[wanted.key] = self._by_discriminator[session.discriminator] = live
         self._open(live)
 
     def _fresh_discriminator(self) -> int:

@@ -8,7 +8,7 @@ from metalbgp.bfd import sockets
 from metalbgp.bfd.machine import Session
 from metalbgp.bfd.sockets import Datagram, packed
 from metalbgp.bfd.values import Wanted
-from metalbgp.bfd.wire import Drop, State
+from metalbgp.bfd.wire import Drop
 
 
 class Live:
@@ -25,19 +25,9 @@ class Live:
         self.ttl = 0  # which that one had
         self.due = 0.0
         self.since = time.time()  # in its state
-        self.handed = False  # another process will go on with it
         self.failed = False  # and nobody was told yet
         self.stirred = True  # something happened to it since its row was told
         self.told: dict[str, Any] = {}
-
-    @property
-    def up(self) -> bool:
-        return self.session.state is State.UP
-
-    @property
-    def kept(self) -> bool:
-        """Whether the router knows the timers that were last said to it."""
-        return self.up and self.session.settled
 
     @property
     def port_of(self) -> tuple[socket.AddressFamily, bool]:

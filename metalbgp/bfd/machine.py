@@ -38,24 +38,6 @@ class Parameters(NamedTuple):
     passive: bool = False
 
 
-class Memory(NamedTuple):
-    """What goes on with a session that is Up, in another process: the other end need not notice."""
-
-    discriminator: int
-    remote_discriminator: int
-    remote_multiplier: int
-    remote_transmit: int  # µs, as all of these
-    remote_receive: int
-    multiplier: int
-    said_transmit: int
-    said_receive: int
-
-    @property
-    def patience(self) -> int:
-        """µs of silence that the other end allows us."""
-        return self.multiplier * max(self.said_transmit, self.remote_receive)
-
-
 class _Poll(NamedTuple):
     """A Poll Sequence that waits for its Final: when its first and its last packet went."""
 
@@ -91,46 +73,7 @@ class Session:
         self._owes_final = False
         self._goodbyes = 0
 
-    @classmethod
-    def resumed(
-        cls, memory: Memory, parameters: Parameters, now: float, jitter: Callable[[], float]
-    ) -> "Session":
-        """Up, as another process left it: judged from now on, and brought to the parameters by a Poll."""
-        session = cls(parameters, memory.discriminator, now, jitter)
-        session.state = UP
-        session.remote = Packet(
-            UP,
-            0,
-            memory.remote_multiplier,
-            memory.remote_discriminator,
-            memory.discriminator,
-            memory.remote_transmit,
-            memory.remote_receive,
-        )
-        session._said_transmit = session._pace = memory.said_transmit
-        session._said_receive = session._patience = memory.said_receive
-        session._heard = now
-        session._wait()
-        session._offer(now)
-        return session
-
     # What it is
-
-    @property
-    def memory(self) -> Memory | None:
-        """For resumed(); None while there is nothing to go on with."""
-        if self.state is not UP or self.remote is None:
-            return None
-        return Memory(
-            self.discriminator,
-            self.remote.mine,
-            self.remote.multiplier,
-            self.remote.transmit,
-            self.remote.receive,
-            self.parameters.multiplier,
-            self._said_transmit,
-            self._said_receive,
-        )
 
     @property
     def deadline(self) -> float:
@@ -147,11 +90,6 @@ class Session:
     @property
     def polling(self) -> bool:
         return self._poll is not None
-
-    @property
-    def settled(self) -> bool:
-        """Whether the other end knows the timers that are asked for."""
-        return self._poll is None and self._said_transmit == self.parameters.transmit
 
     @property
     def transmit(self) -> int:

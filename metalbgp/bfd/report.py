@@ -24,7 +24,6 @@ NOTHING: Final[dict[str, Any]] = {  # of a session that was refused before it be
     "flaps": 0,
     "local": "",
     "failed": False,
-    "resume": [],
     "why": "",
 }
 
@@ -44,7 +43,6 @@ def row(live: Live, deaf: OSError | None, floor: Floor) -> dict[str, Any]:
         "flaps": session.flaps,
         "local": live.address,
         "failed": live.failed,
-        "resume": [*memory, live.port] if (memory := session.memory) else [],
         "why": "; ".join(reasons(live, deaf, floor)),
     }
 

@@ -2,8 +2,6 @@
 
 from typing import Final, NamedTuple
 
-from metalbgp.bfd.machine import Memory
-
 
 class Wanted(NamedTuple):
     """One session as the parent says it; intervals in milliseconds."""
@@ -23,18 +21,6 @@ class Wanted(NamedTuple):
     def place(self) -> tuple[str, str, str, bool]:
         """What makes it another session when it changes."""
         return self.peer, self.local, self.interface, self.multihop
-
-
-class Resume(NamedTuple):
-    """A session that was Up in a process before this one, and until when it is known to have spoken."""
-
-    memory: Memory
-    port: int  # its source port
-    at: float  # CLOCK_BOOTTIME
-
-    def lives(self, now: float) -> bool:
-        """Whether the other end still waits for us."""
-        return 0.0 <= now - self.at < self.memory.patience * 1e-6
 
 
 class Floor(NamedTuple):

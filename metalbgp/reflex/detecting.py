@@ -22,7 +22,6 @@ class Detecting:
         self.edge = Edge(STEADY if steady else SHAKY)
         self.client: int | None = None  # a descriptor
         self._refused: dict[str, str] = {}
-        self._handing = False  # and the client waits to hear that it is done
 
     def run(self) -> None:
         """If it is due."""
@@ -37,8 +36,7 @@ class Detecting:
         if message.refused and message.refused != self._refused:
             logs.warn("bfd-refused", why=list(message.refused.values()))
         self._refused = message.refused
-        self.edge.change(message.wanted, frozenset(message.refused), message.resume)
-        self._handing = False
+        self.edge.change(message.wanted, frozenset(message.refused))
         self.edge.run()
         rows = self.rows()
         self.edge.told()
@@ -50,22 +48,12 @@ class Detecting:
             self.client = None
             logs.warn("bfd-client-gone", sessions=len(self.edge))
 
-    def hand_over(self, seconds: float) -> None:
-        """The client hears {"bfd_handed": true} when all routers have agreed to wait, with the rows that go
-        into "resume". A router that does not answer is not waited for by us: that is the client's choice."""
-        self.edge.hand_over(round(seconds * 1e6))
-        self._handing = True
-
     def news(self) -> dict[str, Any]:
         """What changed, for the client; nothing is lost without one: who comes hears everything."""
         if self.client is None:
             return {}
         rows = self._amended(self.edge.told())
-        message: dict[str, Any] = {"bfd": rows} if rows else {}
-        if self._handing and self.edge.handed:
-            self._handing = False
-            message["bfd_handed"] = True
-        return message
+        return {"bfd": rows} if rows else {}
 
     def rows(self) -> dict[str, Any]:
         return self._amended(dict.fromkeys(self._refused, report.NOTHING) | self.edge.rows())

@@ -6,7 +6,7 @@ In:  a line from the agent:
        {"remove": [address, …]}, {"full": true}: what this connection did not name is gone
        {"probes": [[address, [interface, …] or null, token], …]}, {"fence": [[address, until], …]}
        {"exclude": [pattern, …]}, {"ask": "state"}
-       from the parent: {"bfd": [session, …]}, {"bfd_hand_over": seconds}; sessions.py
+       from the parent: {"bfd": [session, …]}; sessions.py
 Out: one of the values below; a Problem for a line that is none of them. What is wrong inside a list is left
      out and named, the rest counts: one bad address must not cost the others their answers.
 """
@@ -21,7 +21,7 @@ from typing import Any, Final, Literal, NamedTuple
 
 from metalbgp.l2.standing import Duty
 from metalbgp.model.names import HEARTBEAT_KEY_SIZE
-from metalbgp.reflex.sessions import HandOver, Sessions, hand_over, sessions
+from metalbgp.reflex.sessions import Sessions, sessions
 
 LONGEST: Final = 1 << 20  # bytes of a line
 
@@ -80,7 +80,7 @@ class Problem(NamedTuple):
     text: str
 
 
-Message = Identity | Change | Full | Fence | Exclude | Probes | Sessions | HandOver | Ask | Problem
+Message = Identity | Change | Full | Fence | Exclude | Probes | Sessions | Ask | Problem
 
 
 def decode(line: bytes) -> Message:
@@ -97,8 +97,6 @@ def decode(line: bytes) -> Message:
         return Full()
     if isinstance(message.get("bfd"), list):
         return sessions(message["bfd"])
-    if "bfd_hand_over" in message:
-        return hand_over(message["bfd_hand_over"]) or Problem("bfd_hand_over: not a number of seconds")
     refused: list[str] = []
     if isinstance(message.get("identity"), dict):
         return _identity(message["identity"], refused)

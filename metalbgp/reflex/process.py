@@ -34,7 +34,7 @@ from metalbgp.l2.probing import Question
 from metalbgp.reflex import messages, privileges, realtime, report
 from metalbgp.reflex.connection import Connection
 from metalbgp.reflex.detecting import Detecting
-from metalbgp.reflex.sessions import HandOver, Sessions
+from metalbgp.reflex.sessions import Sessions
 
 FUSE: Final = 200_000  # µs of CPU without blocking once: a loop gone wrong would eat its core for ever
 WINDOW: Final = 0.01  # seconds over which the share of a core is measured
@@ -201,8 +201,6 @@ class Process:
             self._connections[descriptor].answers.append(self._answer())
         elif isinstance(message, Sessions):
             self._watch_routers(descriptor, message)
-        elif isinstance(message, HandOver):
-            self._detecting.hand_over(message.seconds)
         elif isinstance(message, messages.Identity):
             self._identify(descriptor, message)
         elif descriptor != self._agent:  # another agent took over, or this one never said who we are

@@ -1,27 +1,19 @@
 """The parent's list of BFD sessions, decoded. Pure.
 
 In:  entries of {"bfd": [{"key": …, "peer": …, "local": …, "interface": …, "multihop": …, "receive": ms,
-     "transmit": ms, "multiplier": …, "passive": …, "minimum_ttl": …, "resume": [[number, …], at]}, …]};
-     only key and peer must be there. "resume": what its row said last of a session that was Up in a reflex
-     before this one, and the CLOCK_BOOTTIME at which that one was last known to live.
-     {"bfd_hand_over": seconds}: how long another reflex may take to go on with the sessions.
-Out: Sessions, HandOver. An entry that cannot be read is refused by its key, and what runs under it goes on.
+     "transmit": ms, "multiplier": …, "passive": …, "minimum_ttl": …}, …]};
+     only key and peer must be there.
+Out: Sessions. An entry that cannot be read is refused by its key, and what runs under it goes on.
 Elsewhere: the other lines are messages.py; what comes of them detecting.py.
 """
 
 import socket
-from collections.abc import Mapping
-from types import MappingProxyType
 from typing import Any, Final, NamedTuple
 
-from metalbgp.bfd.machine import Memory
-from metalbgp.bfd.sockets import PORTS, is_link_local, packed
-from metalbgp.bfd.values import Resume, Wanted
+from metalbgp.bfd.sockets import is_link_local, packed
+from metalbgp.bfd.values import Wanted
 
 MOST: Final = 512  # sessions of a node: each costs 0.3 % of a core at 100 ms
-LONGEST_WAIT: Final = 600  # seconds; a router that waits does not notice meanwhile that the node is dead
-_BYTE: Final = 255
-_AGES: Final = 1e12  # seconds
 _NUMBERS: Final = {  # field: its range, as in BFDProfile (and a multiplier of 1, which RFC 5880 allows)
     "receive": (10, 60000),
     "transmit": (10, 60000),
@@ -39,27 +31,12 @@ class Sessions(NamedTuple):
     wanted: tuple[Wanted, ...]
     refused: dict[str, str]
     problems: tuple[str, ...] = ()  # of entries without so much as a key
-    resume: Mapping[str, Resume] = MappingProxyType({})
-
-
-class HandOver(NamedTuple):
-    """Ask the routers to wait for another reflex."""
-
-    seconds: float
-
-
-def hand_over(said: object) -> HandOver | None:
-    """None for what is no number of seconds from 1 to LONGEST_WAIT."""
-    if isinstance(said, (int, float)) and 1 <= said <= LONGEST_WAIT:
-        return HandOver(float(said))
-    return None
 
 
 def sessions(entries: list[Any]) -> Sessions:
     wanted: dict[str, Wanted] = {}
     refused: dict[str, str] = {}
     problems: list[str] = []
-    resume: dict[str, Resume] = {}
     for entry in entries:
         key = entry.get("key") if isinstance(entry, dict) else None
         if not isinstance(key, str) or not key:
@@ -72,11 +49,9 @@ def sessions(entries: list[Any]) -> Sessions:
             read = _alone(read, wanted)
         if isinstance(read, Wanted):
             wanted[key] = read
-            if (found := _resume(entry.get("resume"))) is not None:
-                resume[key] = found
         else:
             refused[key] = read
-    return Sessions(tuple(wanted.values()), refused, tuple(problems), resume)
+    return Sessions(tuple(wanted.values()), refused, tuple(problems))
 
 
 def _alone(one: Wanted, others: dict[str, Wanted]) -> Wanted | str:
@@ -126,24 +101,6 @@ def _placed(one: Wanted) -> Wanted | str:
     if len(one.interface) > _NAME_MOST or "\0" in one.interface:
         return f"{one.key}: {one.interface!r:.40} is no name of an interface"
     return one._replace(peer=_text(peer), local=_text(local))
-
-
-def _resume(said: object) -> Resume | None:
-    """None for what is none: then the session begins anew, as it would without."""
-    if not isinstance(said, list) or len(said) != 2:
-        return None
-    numbers, at = said
-    if not isinstance(at, (int, float)) or not 0 <= at < _AGES:
-        return None
-    if not isinstance(numbers, list) or len(numbers) != len(Memory._fields) + 1:
-        return None
-    if not all(type(one) is int and 0 < one < 1 << 32 for one in numbers):
-        return None
-    *memory, port = numbers
-    found = Memory(*memory)
-    if found.multiplier > _BYTE or found.remote_multiplier > _BYTE or port not in PORTS:
-        return None
-    return Resume(found, port, float(at))
 
 
 def _text(address: bytes) -> str:

@@ -10,7 +10,7 @@ import random
 from collections.abc import Callable
 from typing import Final, NamedTuple
 
-from metalbgp.bfd.machine import Memory, Parameters, Session
+from metalbgp.bfd.machine import Parameters, Session
 from metalbgp.bfd.wire import Packet, State, decode, encode
 
 LATE: Final = 0.004  # seconds that an end is woken late at most
@@ -47,7 +47,6 @@ class End:
         self.heard: list[Arrival] = []
         self.sent: list[Sent] = []
         self.changes: list[Change] = []
-        self.dead = False
 
     @property
     def state(self) -> State:
@@ -61,19 +60,9 @@ class End:
         self.session.end(self.world.now)
         self.plan()
 
-    def replace(self, memory: Memory, wanted: Parameters) -> None:
-        """Another process takes its place."""
-        self.dead = False
-        self.queue.clear()
-        self.session = Session.resumed(memory, wanted, self.world.now, self.world.random.random)
-        self.plan()
-
     def run(self) -> None:
         """What the edge does: read what came, then judge and send."""
         now, session = self.world.now, self.session
-        if self.dead:
-            self.queue.clear()
-            return
         if not self.queue and now < session.deadline:
             return
         for at, packet in self.queue:

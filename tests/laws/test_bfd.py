@@ -157,31 +157,5 @@ def test_after_any_silence_both_ends_are_up_again(
     assert it.up()
 
 
-@examples(40, 800)
-@given(
-    wanted, wanted, seeds, st.lists(st.tuples(st.floats(0, 2.0), st.floats(0, 0.5)), min_size=1, max_size=4)
-)
-def test_another_process_goes_on_with_a_session_and_the_other_end_does_not_notice(
-    ours: Parameters, theirs: Parameters, seed: int, deaths: list[tuple[float, float]]
-) -> None:
-    """`deaths`: when, and for which share of what the other end waits."""
-    it = World(ours, theirs, seed, DELAY)
-    it.run(12.0, it.up)
-    for pause, share in deaths:
-        it.run(pause)
-        memory = it.a.session.memory
-        assert memory is not None
-        assert memory.patience == it.a.session.parameters.multiplier * max(
-            memory.said_transmit, memory.remote_receive
-        )
-        last = it.a.sent[-1].at
-        it.a.dead = True
-        it.run(max(0.0, last + share * memory.patience * 1e-6 - it.now))
-        it.a.replace(memory, ours)
-    it.run(10.0)
-    assert it.up()
-    assert [change for end in it.ends for change in end.changes if change.was is State.UP] == []
-
-
 def test_the_milliseconds_of_these_laws_are_the_microseconds_of_the_wire() -> None:
     assert parameters(100, 200) == Parameters(100 * MS, 200 * MS, 3)

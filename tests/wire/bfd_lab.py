@@ -138,7 +138,6 @@ class Node:
         self.folder.mkdir()
         self.rows: dict[str, Row] = {}
         self.log: list[tuple[float, str, Row]] = []  # when it was read, key, row
-        self.handed = False
         self.problems: list[str] = []
         self.process: subprocess.Popen[bytes] | None = None
         self._link: socket.socket | None = None
@@ -185,12 +184,6 @@ class Node:
             self.until(lambda: len(self.log) > before, "an answer")
         return self.rows
 
-    def hand_over(self, seconds: float) -> None:
-        assert self._link is not None
-        self.handed = False
-        self._link.sendall(json.dumps({"bfd_hand_over": seconds}).encode() + b"\n")
-        self.until(lambda: self.handed, "the routers to agree")
-
     def listen(self, limit: float) -> None:
         """Take in what comes within the limit; returns after the first piece."""
         assert self._link is not None
@@ -204,7 +197,6 @@ class Node:
             for key, row in message.get("bfd", {}).items():
                 self.rows[key] = row
                 self.log.append((time.monotonic(), key, row))
-            self.handed |= "bfd_handed" in message
             if "problem" in message:
                 self.problems.append(message["problem"])
 

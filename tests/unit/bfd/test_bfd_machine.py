@@ -266,34 +266,3 @@ def test_nonsense_sets_no_pace() -> None:
 def test_our_packets_say_that_bfd_does_not_die_with_bgp() -> None:
     """C: the reflex is another process than ExaBGP, and the parent restarts either alone."""
     assert all(each.independent and not each.demand and not each.echo for _, each in sent(session(), 1.5))
-
-
-# Resumed
-
-
-def test_a_session_that_another_process_had_goes_on_without_a_change_of_state() -> None:
-    before = up()
-    memory = before.memory
-    assert memory is not None
-    after = Session.resumed(memory, FAST, 1.2, lambda: 1.0)
-    assert (after.state, after.polling, after.detection) == (State.UP, False, before.detection)
-    (each,) = after.wake(1.2, 1.2)
-    assert (each.state, each.mine, each.yours, each.transmit) == (State.UP, 0xA, 0xB, 100_000)
-    after.wake(1.4, 1.4)
-    assert after.state is State.UP
-    after.wake(1.51, 1.51)  # nobody answered
-    assert (after.state, after.failed) == (State.DOWN, True)
-
-
-def test_a_resumed_session_comes_to_other_parameters_by_a_poll() -> None:
-    before = up()
-    memory = before.memory
-    assert memory is not None
-    after = Session.resumed(memory, FAST._replace(transmit=500_000), 1.2, lambda: 1.0)
-    assert after.polling and after.transmit == 100_000
-
-
-def test_only_a_session_that_is_up_is_remembered() -> None:
-    made = up()
-    made.end(1.1)
-    assert session().memory is made.memory is None

@@ -7,13 +7,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from metalbgp.bfd.machine import Memory
-from metalbgp.bfd.values import SHAKY, STEADY, Resume, Wanted
-from metalbgp.reflex.messages import Problem, decode, encode
-from metalbgp.reflex.sessions import MOST, HandOver, Sessions
+from metalbgp.bfd.values import SHAKY, STEADY, Wanted
+from metalbgp.reflex.messages import decode, encode
+from metalbgp.reflex.sessions import MOST, Sessions
 
 PEER = {"key": "k", "peer": "192.0.2.1"}
-MEMORY = [10, 11, 3, 100_000, 100_000, 3, 100_000, 100_000]
 
 
 def read(*entries: Any) -> Sessions:
@@ -89,38 +87,6 @@ def test_an_entry_without_a_key_is_a_problem_of_the_list() -> None:
     assert len(read({"peer": "192.0.2.1"}, [], None, {"key": ""}).problems) == 4
 
 
-def test_a_session_is_resumed_by_what_its_row_said() -> None:
-    found = read(PEER | {"resume": [[*MEMORY, 50000], 12.5]})
-    assert found.resume == {"k": Resume(Memory(*MEMORY), 50000, 12.5)}
-    for wrong in (
-        None,
-        [],
-        [[*MEMORY, 50000]],
-        [[*MEMORY, 80], 12.5],
-        [[*MEMORY], 12.5],
-        [[0, *MEMORY[1:], 50000], 12.5],
-        [[*MEMORY[:2], 256, *MEMORY[3:], 50000], 12.5],
-        [[*MEMORY, "50000"], 12.5],
-        [[*MEMORY, 50000], "now"],
-        [[*MEMORY, 50000], 10**400],
-    ):
-        found = read(PEER | {"resume": wrong})
-        assert (len(found.wanted), found.resume) == (1, {})  # it begins anew
-
-
-def test_a_session_is_resumed_only_while_the_router_still_waits() -> None:
-    resume = Resume(Memory(*MEMORY), 50000, at=100.0)
-    assert [resume.lives(now) for now in (99.9, 100.0, 100.29, 100.31)] == [False, True, True, False]
-    slow = Resume(resume.memory._replace(said_transmit=20_000_000), 50000, at=100.0)
-    assert slow.lives(159.0)
-
-
-@pytest.mark.parametrize("said", [0, -1, 601, "20", None, [1]])
-def test_a_hand_over_is_a_number_of_seconds(said: object) -> None:
-    assert isinstance(decode(json.dumps({"bfd_hand_over": said}).encode()), Problem)
-    assert decode(b'{"bfd_hand_over": 20}') == HandOver(20.0)
-
-
 def test_less_than_this_node_keeps_is_not_promised() -> None:
     asked = Wanted("k", "192.0.2.1", receive=10, transmit=100, multiplier=2)
     assert STEADY.offer(asked) == asked._replace(receive=50)
@@ -134,7 +100,7 @@ def test_less_than_this_node_keeps_is_not_promised() -> None:
         st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
         lambda inner: (
             st.lists(inner, max_size=4)
-            | st.dictionaries(st.sampled_from([*Wanted._fields, "resume", "x"]), inner, max_size=6)
+            | st.dictionaries(st.sampled_from([*Wanted._fields, "x"]), inner, max_size=6)
         ),
     )
 )
