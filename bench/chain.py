@@ -9,7 +9,7 @@ Elsewhere: what is measured on it is changes.py; a cluster with kubelets is the 
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -39,6 +39,7 @@ class Chain:
         self.load = Load(self.api, self.places[0], NAMESPACE)
         self.own: dict[str, subprocess.Popen[bytes]] = {}
         self._started: dict[str, tuple[list[str], Path]] = {}
+        self.doors: Mapping[str, str] = {}  # by process: where it finds the API server, if not directly
 
     @staticmethod
     def _place(server: ApiServer, router: Router) -> Place:
@@ -59,7 +60,8 @@ class Chain:
         """A process of the product, with its own account: `controller`, `controller-b` or `speaker`."""
         config = folder / f"{name}.kubeconfig"
         account = name.partition("-")[0]
-        config.write_text(server.kubeconfig_of(account))
+        text = server.kubeconfig_of(account)
+        config.write_text(text.replace(server.url, self.doors.get(name, server.url)))
         module = "metalbgp.controller" if account == "controller" else "metalbgp.speaker.agent"
         command = [sys.executable, "-m", module, f"--kubeconfig={config}", f"--namespace={NAMESPACE}"]
         command += ["--port=0", f"--health-probe-port={free_port()}", f"--pod-name={name}", *words]
@@ -125,7 +127,12 @@ def established(router: Router) -> bool:
 
 
 @contextmanager
-def chain(routers: int = 2, controllers: int = 1) -> Iterator[Chain]:
+def chain(
+    routers: int = 2,
+    controllers: int = 1,
+    doors: Callable[[ApiServer], Mapping[str, str]] = lambda server: {},
+    start: Callable[[Router], None] = Router.start,
+) -> Iterator[Chain]:
     """Everything runs, the sessions with the first two routers are up, and nothing is announced."""
     with laboratory() as lab, tempfile.TemporaryDirectory(prefix="bench-") as name:
         folder = Path(name)
@@ -135,9 +142,10 @@ def chain(routers: int = 2, controllers: int = 1) -> Iterator[Chain]:
             server.start()
             server.install()
             it = Chain(server, lab, [lab.router(number + 1) for number in range(routers)])
-            _node(it.api)
+            it.doors = doors(server)
+            make_node(it.api)
             for router in it.routers:
-                router.start()
+                start(router)
             for each in ("controller", "controller-b")[:controllers]:
                 it.start(each, server, folder, "--webhook-mode=disabled")
             lab.speaker.start(METALBGP_REFLEX=f"{sys.executable} -m metalbgp.reflex")
@@ -159,7 +167,8 @@ def chain(routers: int = 2, controllers: int = 1) -> Iterator[Chain]:
             server.stop()
 
 
-def _node(api: Api) -> None:
+def make_node(api: Api) -> None:
+    """The one of the speaker."""
     status = {"addresses": [{"type": "InternalIP", "address": ADDRESS}]}
     body = {"apiVersion": "v1", "kind": "Node", "metadata": {"name": NODE}}
     api.create("/api/v1/nodes", body)

@@ -14,6 +14,7 @@ Users (tokens): admin (system:masters), controller, speaker (ServiceAccounts of 
 """
 
 import os
+import signal
 import socket
 import ssl
 import subprocess
@@ -130,6 +131,10 @@ class ApiServer:
     def kill(self) -> None:
         """Only kill it; `restart` brings it back."""
         self._stop("kube-apiserver")
+
+    def send(self, what: signal.Signals) -> None:
+        """SIGSTOP: it keeps all connections and answers nothing; SIGCONT."""
+        self._running["kube-apiserver"].send_signal(what)
 
     # ------------------------------------------------------------------ running
 

@@ -21,8 +21,12 @@ from metalbgp.model.virtualips import VirtualIP
 from metalbgp.plan.plan import plan, virtual_ip
 from metalbgp.plan.ranking import Claimant
 from metalbgp.plan.scene import Scene
-from metalbgp.select.merge import merge
+from metalbgp.select.merge import GRACEFUL_SHUTDOWN, merge
 from metalbgp.select.select import NodeView
+from metalbgp.speaker.draining import Draining
+
+Carried = tuple[int, tuple[str, ...]]  # MED, communities
+Tables = Mapping[str, Mapping[str, Carried]]
 
 
 class Held(Struct, frozen=True):
@@ -32,6 +36,7 @@ class Held(Struct, frozen=True):
     configuration: Configuration
     services: tuple[Service, ...]
     ingress: Mapping[str, tuple[str, ...]]  # by Service
+    others: Mapping[str, tuple[str, ...]]  # the same of Services that ask for no address
     slices: tuple[EndpointSlice, ...]
     claims: tuple[VirtualIP, ...]
     nodes: tuple[Node, ...]
@@ -39,8 +44,8 @@ class Held(Struct, frozen=True):
     orders: tuple[Order, ...]
 
 
-def differences(held: Held, tables: Mapping[str, Mapping[str, int]], node: str, now: float) -> Iterator[str]:
-    """`tables`: by BGPPeer, prefix → MED, as its router holds it. `node`: of the speaker."""
+def differences(held: Held, tables: Tables, node: str, now: float) -> Iterator[str]:
+    """`tables`: by BGPPeer, prefix → what its router holds. `node`: of the speaker."""
     yield from _configuration(held)
     yield from _claims(held)
     yield from _services(held)
@@ -82,6 +87,9 @@ def _claims(held: Held) -> Iterator[str]:
 
 def _services(held: Held) -> Iterator[str]:
     judge = Judge(held.configuration, held.claims, held.namespaces)
+    for name, left in held.others.items():
+        if left:
+            yield f"Service {name}: is no LoadBalancer, shows {left}"
     for service in held.services:
         holds = tuple(vip.address for vip in judge.claims(service.key))
         shows = held.ingress.get(service.key, ())
@@ -94,16 +102,24 @@ def _services(held: Held) -> Iterator[str]:
             yield f"Service {service.key}: shows {shows}, the answer is {answer}"
 
 
-def _routes(held: Held, tables: Mapping[str, Mapping[str, int]], node: str, now: float) -> Iterator[str]:
+def _routes(held: Held, tables: Tables, node: str, now: float) -> Iterator[str]:
     here = next(one for one in held.nodes if one.name == node)
     orders = obeyed(in_force(held.orders, now), node)
     view = NodeView(held.configuration, here, orders)
-    merged = merge(view.select(vip) for vip in held.claims)
-    wanted: dict[str, dict[str, int]] = {name: {} for name in tables}
+    leaving = Draining()  # for long: no other speaker is there, so all stays and is less preferred
+    leaving.look(view, now, started=False)
+    merged = merge(leaving.judge(vip, view.select(vip), view, now, ()) for vip in held.claims)
+    wanted: dict[str, dict[str, Carried]] = {name: {} for name in tables}
     for route, _ in merged.routes:
-        wanted.setdefault(route.peer, {})[route.prefix] = route.attributes.med or 0
+        carried = route.attributes.med or 0, tuple(sorted(map(_word, route.attributes.communities)))
+        wanted.setdefault(route.peer, {})[route.prefix] = carried
     for peer, table in tables.items():
         want = {} if peer in orders.shuts else wanted[peer]
         different = {p: (table.get(p), want.get(p)) for p in {*table, *want} if table.get(p) != want.get(p)}
         if different:
             yield f"router {peer}: (holds, should) {different}"
+
+
+def _word(community: tuple[int, int]) -> str:
+    """As FRR writes it."""
+    return "gracefulShutdown" if community == GRACEFUL_SHUTDOWN else f"{community[0]}:{community[1]}"
