@@ -81,12 +81,6 @@ class Router:
 
         wait_until(answers, f"{daemon} of router {self.name} answers", 20)
 
-    def kill_daemon(self, daemon: str, number: int = signal.SIGKILL) -> None:
-        """Kill one: its sessions end without a word."""
-        process = self._running.pop(daemon)
-        kill([process.pid], number)
-        process.wait(15)
-
     def stop(self, number: int = signal.SIGKILL) -> None:
         """Stop all and remove its files. Safe to call twice."""
         pids = [process.pid for process in self._running.values()]

@@ -60,12 +60,13 @@ def flood(source: str, ttl: int, payload: str) -> Iterator[None]:
         flooding.wait()
 
 
-def no_flap(lab: Lab, seconds: float) -> None:
+def no_flap(lab: Lab, seconds: float, downs: int = 0) -> None:
+    """`downs`: those that FRR counted before."""
     end = time.monotonic() + seconds
     while (left := end - time.monotonic()) > 0:
         lab.node.listen(left)
     assert lab.node.rows[THERE]["state"] == "Up"
-    assert lab.node.rows[THERE]["flaps"] == lab.router.counters()[HERE]["session-down"] == 0
+    assert (lab.node.rows[THERE]["flaps"], lab.router.counters()[HERE]["session-down"]) == (0, downs)
 
 
 @pytest.mark.parametrize(
@@ -108,19 +109,32 @@ def saturated() -> Iterator[None]:
             one.wait()
 
 
+SECONDS = 600.0 if LONG else 20.0
+
+
 @pytest.mark.timeout(900)
 def test_saturated_cores_cost_no_session(lab: Lab) -> None:
     """FRR has FIFO here as well (bfd_lab.py)."""
     if lab.node.ask()["realtime"] not in ("fifo", "deadline"):
         pytest.skip("this machine grants no realtime class")
-    seconds = 600.0 if LONG else 30.0
     with saturated():
-        no_flap(lab, seconds)
+        no_flap(lab, SECONDS)
     counters = lab.router.counters()[HERE]
     figures(
-        f"{seconds:.0f} s of saturated cores, 100 ms × 3, {lab.node.ask()['realtime']}: 0 flaps,"
+        f"{SECONDS:.0f} s of saturated cores, 100 ms × 3, {lab.node.ask()['realtime']}: 0 flaps,"
         f" {counters['control-packet-input']} packets at FRR"
     )
+
+
+@pytest.mark.timeout(900)
+def test_saturated_cores_without_a_realtime_class_cost_no_session_at_the_pace_that_is_promised(
+    lab: Lab,
+) -> None:
+    without_realtime(lab)
+    downs = lab.router.counters()[HERE]["session-down"]  # of the reflex before
+    with saturated():
+        no_flap(lab, SECONDS, downs)
+    figures(f"{SECONDS:.0f} s of saturated cores, 300 ms × 3, no realtime class: 0 flaps")
 
 
 def test_a_reflex_that_was_stopped_longer_than_the_detection_time_hears_what_the_router_says(
@@ -181,11 +195,16 @@ def test_a_way_that_leads_in_one_direction_only_is_down_at_both_ends(lab: Lab) -
     lab.node.until_state("Up")
 
 
-def test_without_a_realtime_class_less_is_promised_and_said(lab: Lab) -> None:
+def without_realtime(lab: Lab) -> None:
+    """The same session, by a reflex that has no realtime class, at the slower pace."""
     lab.node.kill()
     lab.node.start(capabilities="-all,+net_raw")
     assert lab.node.ask()["realtime"] in ("none", "nice")
     lab.node.want(entry())
     lab.node.until(lambda: lab.node.rows[THERE]["detection"] == 900, "the slower pace")
-    assert "100/100 ms × 3 is asked for, 300/300 ms × 3 offered" in lab.node.rows[THERE]["why"]
     wait_for(lambda: lab.router.peers()[HERE]["remote-transmit-interval"] == 300, "FRR to know")
+
+
+def test_without_a_realtime_class_less_is_promised_and_said(lab: Lab) -> None:
+    without_realtime(lab)
+    assert "100/100 ms × 3 is asked for, 300/300 ms × 3 offered" in lab.node.rows[THERE]["why"]
