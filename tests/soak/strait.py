@@ -31,7 +31,6 @@ class Strait(threading.Thread):
         self._theirs = ssl.create_default_context(cafile=str(certificate))
         self._held: set[str] = set()
         self._loop = asyncio.new_event_loop()
-        self._kept: set[asyncio.Task[None]] = set()
         self.doors = {name: self._loop.run_until_complete(self._open(name)) for name in names}
         self.start()
 
@@ -45,8 +44,17 @@ class Strait(threading.Thread):
         self._held.discard(what)
 
     def end(self) -> None:
+        asyncio.run_coroutine_threadsafe(self._cut(), self._loop).result(10)
         self._loop.call_soon_threadsafe(self._loop.stop)
         self.join(10)
+        self._loop.close()
+
+    @staticmethod
+    async def _cut() -> None:
+        others = asyncio.all_tasks() - {asyncio.current_task()}
+        for one in others:
+            one.cancel()
+        await asyncio.gather(*others, return_exceptions=True)
 
     async def _open(self, name: str) -> str:
         async def arrived(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -65,12 +73,12 @@ class Strait(threading.Thread):
                 asyncio.create_task(self._requests(name, reader, there, asked)),
                 asyncio.create_task(self._answers(name, answers, writer, asked)),
             ]
-            self._kept.update(ways)
-            await asyncio.wait(ways, return_when=asyncio.FIRST_COMPLETED)
-            for way in ways:
-                way.cancel()
+            try:
+                await asyncio.wait(ways, return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                for way in ways:
+                    way.cancel()
             await asyncio.gather(*ways, return_exceptions=True)
-            self._kept.difference_update(ways)
         if there is not None:
             there.transport.abort()
         writer.close()  # what it was told last still arrives
