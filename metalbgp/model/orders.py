@@ -59,6 +59,11 @@ class Orders(Struct, frozen=True):
     drains: Mapping[str, Order] = {}  # by node, all of them: who leaves must not count on others who do
     held_on: Mapping[str, frozenset[str]] = {}  # address → nodes that alone hold it: in L2 others stand in
 
+    def silence(self, prefix: str) -> bool:
+        """Whether the prefix is nothing but an address that is held."""
+        address, _, length = prefix.partition("/")
+        return address in self.holds and length == ("128" if ":" in address else "32")
+
 
 NO_ORDERS: Final = Orders()
 

@@ -118,6 +118,10 @@ class Announcer:
         shut = ((one.peer.key, one.why) for one in self.refused_peers)
         return {key: why.why or "shut by an order" for key, why in shut if isinstance(why, ShutByOrder)}
 
+    def silent(self, prefix: str) -> bool:
+        """Whether a person ordered that just this is not announced."""
+        return self.orders.silence(prefix)
+
     @property
     def orders_here(self) -> tuple[Order, ...]:
         """Those that say no to this node."""

@@ -7,12 +7,12 @@ Elsewhere: what is wanted is announcer.py; who sends, and the order that lets go
 Two limits, both off unless a BGPPeer has their annotation. A withdraw limit: so many withdrawals within so
 many seconds are somebody's change, more are somebody's mistake. What would exceed it is held back whole, as
 it came, and so is all that follows within the window; it stays announced until it is wanted again, the limit
-is lifted, or a person lets go. An outbound
-maximum: the router closes the session over too many prefixes, so what is beyond it is not announced.
+is lifted, or a person lets go; what a person ordered silent is not held, and a restart forgets nothing. An
+outbound maximum: the router closes the session over too many prefixes, so what is beyond it is not announced.
 """
 
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 
 from msgspec import Struct
 
@@ -50,10 +50,21 @@ class _Session:
 
 
 class Guard:
-    def __init__(self) -> None:
+    def __init__(self, silent: Callable[[str], bool] = lambda _: False) -> None:
+        """`silent(prefix)`: a person wants just this one gone."""
         self._limits: Mapping[str, Limits] = {}
         self._sessions: dict[str, _Session] = {}
         self._free: Callable[[str], bool] = lambda _: False
+        self._silent = silent
+        self._remembered: tuple[Key, ...] = ()  # what the last run held back
+
+    def remember(self, held: Iterable[Key]) -> None:
+        """Of the last run, until the parent says where it stands."""
+        self._remembered = tuple(held)
+
+    def all_held(self) -> list[Key]:
+        now = ((peer, prefix) for peer, session in self._sessions.items() for prefix in session.held)
+        return [*self._remembered, *now]
 
     def held(self, peer: str) -> Mapping[str, float]:
         """Withdrawals that wait for a person: prefix → since when."""
@@ -80,15 +91,22 @@ class Guard:
         self._free = free
         return self._let_go(now)
 
-    def standing(self, told: Iterable[Key]) -> None:
-        """What the parent works towards, by its own word: of a connection that began."""
+    def standing(self, told: Iterable[Key], wanted: Collection[Key], now: float) -> None:
+        """What the parent works towards, by its own word: of a connection that began. What is wanted again is
+        held no more, though nothing need be said of it."""
         before, self._sessions = self._sessions, {}
         for peer, prefix in told:
             self._session(peer).standing.add(prefix)
         for peer, session in self._sessions.items():
             if (old := before.get(peer)) is not None:
                 session.gone = old.gone
-                session.held = {p: since for p, since in old.held.items() if p in session.standing}
+                session.held = dict(old.held)
+        for peer, prefix in self._remembered:
+            self._session(peer).held.setdefault(prefix, now)
+        self._remembered = ()
+        for peer, session in self._sessions.items():
+            over = {p for p in session.held if p not in session.standing or (peer, p) in wanted}
+            session.held = {p: since for p, since in session.held.items() if p not in over}
 
     def judge(self, wants: Iterable[Want], now: float, *, said: bool = False) -> list[Want]:
         """Those that may go, in their order; withdrawals that came together are held together.
@@ -127,17 +145,21 @@ class Guard:
 
     def _withdraw(self, peer: str, prefixes: list[str], now: float, said: bool) -> list[Want]:
         session, limit = self._session(peer), self.limits(peer)
-        fresh = [prefix for prefix in prefixes if prefix not in session.held]
-        if limit.withdrawals and not said and not self._free(peer):
-            while session.gone and session.gone[0] <= now - limit.window:
-                session.gone.popleft()
-            waiting = sum(since > now - limit.window for since in session.held.values())
-            if len(session.gone) + waiting + len(fresh) > limit.withdrawals:
-                session.held.update(dict.fromkeys(fresh, now))
-                return []
+        said = said or not limit.withdrawals or self._free(peer)
+        may = {prefix: None for prefix in prefixes if said or self._silent(prefix)}
+        fresh = [prefix for prefix in prefixes if prefix not in may and prefix not in session.held]
+        while session.gone and session.gone[0] <= now - limit.window:
+            session.gone.popleft()
+        waiting = sum(since > now - limit.window for since in session.held.values())
+        if len(session.gone) + waiting + len(fresh) > limit.withdrawals:
+            session.held.update(dict.fromkeys(fresh, now))
+        else:
             session.gone.extend([now] * len(fresh))
-        session.standing.difference_update(fresh)
-        return [(peer, prefix, None) for prefix in fresh]
+            may |= dict.fromkeys(fresh)
+        session.standing.difference_update(may)
+        for prefix in may:
+            session.held.pop(prefix, None)
+        return [(peer, prefix, None) for prefix in may]
 
     def _fill(self, peer: str) -> list[Want]:
         """Routes that waited for room, those that waited longest first."""
@@ -154,8 +176,6 @@ class Guard:
     def _let_go(self, now: float) -> list[Want]:
         may: list[Want] = []
         for peer, session in self._sessions.items():
-            if session.held and (self._free(peer) or not self.limits(peer).withdrawals):
-                gone, session.held = list(session.held), {}
-                may += self._withdraw(peer, gone, now, said=True)
+            may += self._withdraw(peer, list(session.held), now, said=False)
             may += self._fill(peer)
         return may

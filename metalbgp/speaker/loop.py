@@ -47,7 +47,7 @@ class Agent:
     def __init__(self, client: Client, options: Options) -> None:
         self._options = options
         self.announcer = Announcer(time.monotonic)
-        self.guard = Guard()
+        self.guard = Guard(self.announcer.silent)
         self.guard.set_free(self._meant, 0.0)
         self.record = Record(options.node, self.guard)
         self.metrics = SpeakerMetrics(self.snapshot_for_metrics)
@@ -73,6 +73,7 @@ class Agent:
         self.snapshots = Snapshots(
             options.run_dir / "snapshot.json", options.node, options.installation, options.snapshot_limit
         )
+        self.snapshots.holding = self.guard.all_held
         self._doubt = Doubt(self._drop)
         self._later: asyncio.TimerHandle | None = None  # when some address begins or ends to be announced
         self._limited: tuple[Peer, ...] | None = None  # whose limits the guard has
@@ -156,10 +157,10 @@ class Agent:
             self.urgent.set()  # somebody looks whether he is obeyed
 
     def _meant(self, key: str) -> bool:
-        """Whether this session's withdrawals are a person's wish: released, or the node leaves (which takes
-        no last next hop away)."""
-        releases = self.announcer.orders.releases
-        return self.announcer.draining.active or self.announcer.peer_name(key) in releases
+        """Whether this session's withdrawals are a person's wish: released, shut, or the node leaves (which
+        takes no last next hop away)."""
+        orders, name = self.announcer.orders, self.announcer.peer_name(key)
+        return self.announcer.draining.active or name in orders.releases or name in orders.shuts
 
     def _on_order(self, event: Any) -> None:
         if not self.book.event(event):
@@ -277,7 +278,7 @@ class Agent:
     def _settle(self) -> None:
         """Compare everything wanted with what the parent was told, and say the difference."""
         told = self.record.told()
-        self.guard.standing(told)
+        self.guard.standing(told, self.announcer.wanted().keys(), time.monotonic())
         self._tell(self.announcer.against_journal(told, whole=not self.from_snapshot))
         self.link.synced()
 
@@ -302,6 +303,7 @@ class Agent:
         self.reflex.start()
         self.snapshots.look()
         self.announcer.pods.remember(self.snapshots.ended())
+        self.guard.remember(self.snapshots.held())
         async with asyncio.TaskGroup() as group:
             for reflector, handle in self._views:
                 group.create_task(reflector.run(handle))

@@ -75,6 +75,7 @@ class _File(_Label):
     configuration: Raw = Raw(b"{}")
     vips: list[Raw] = []
     ended: list[Memory] = []
+    held: list[tuple[str, str]] = []  # session and prefix of withdrawals that a limit holds back
     orders: list[Order] = []  # of the API server; those of the node's own socket are on its disk already
 
 
@@ -104,6 +105,7 @@ class Snapshots:
         self.refused: NoSnapshot | None = None  # why the one found at the start is not announced from
         self.unwritten: SnapshotNotWritten | None = None  # why there is no newer one
         self.age = 0.0
+        self.holding: Callable[[], Iterable[tuple[str, str]]] = tuple  # what a limit holds back now
         self._path = path
         self._node, self._installation, self._limit = node, installation, limit
         self._clocks = clocks or Clocks()
@@ -170,6 +172,7 @@ class Snapshots:
             passwords=dict(announcer.passwords),
             heartbeat_key=announcer.heartbeat_key,
             ended=announcer.pods.memory(),
+            held=list(self.holding()),
             orders=[one for one in announcer.known_orders if not one.local],
         )
         return lambda: make(
@@ -258,6 +261,9 @@ class Snapshots:
 
     def ended(self) -> list[Memory]:
         return self._found.ended if self._found is not None else []
+
+    def held(self) -> list[tuple[str, str]]:
+        return self._found.held if self._found is not None else []
 
     def restore(self, announcer: Announcer, *, vips: bool = True) -> bool:
         """Give the announcer what the last run knew, where it knows nothing newer. False: there is nothing

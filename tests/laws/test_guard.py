@@ -87,13 +87,43 @@ def test_withdrawals_that_come_together_are_held_together() -> None:
     assert PREFIXES[4] not in guard.held(PEER)
 
 
-def test_what_was_held_is_held_after_the_parent_said_where_it_stands_and_not_when_it_is_gone() -> None:
+def test_what_was_held_stays_so_when_the_parent_says_where_it_stands_unless_gone_or_wanted() -> None:
     guard = Guard()
     guard.set_limits({PEER: Limits(withdrawals=1, window=60.0)}, 0.0)
-    wants: list[Want] = [(PEER, prefix, None) for prefix in PREFIXES[:2]]
-    guard.standing([(PEER, PREFIXES[0]), (PEER, PREFIXES[1])])
+    both = [(PEER, PREFIXES[0]), (PEER, PREFIXES[1])]
+    wants: list[Want] = [(*key, None) for key in both]
+    guard.standing(both, (), 0.0)
     assert guard.judge(wants, 1.0) == []
-    guard.standing([(PEER, PREFIXES[0]), (PEER, PREFIXES[1])])
+    guard.standing(both, (), 2.0)
     assert guard.judge(wants, 2.0) == [] and guard.held(PEER)[PREFIXES[0]] == 1.0
-    guard.standing([])
+    guard.standing(both, both[:1], 3.0)
+    assert guard.held(PEER).keys() == {PREFIXES[1]}
+    guard.standing([], (), 4.0)
     assert not guard.held(PEER)
+
+
+def test_a_restart_lets_nothing_go_that_was_held() -> None:
+    """Not even as much as the limit would let go, had it come now."""
+    before, after = Guard(), Guard()
+    limit, all_of = {PEER: Limits(withdrawals=2, window=60.0)}, [(PEER, prefix) for prefix in PREFIXES[:3]]
+    before.set_limits(limit, 0.0)
+    before.standing(all_of, (), 0.0)
+    assert [len(before.judge([(*key, None)], 1.0)) for key in all_of] == [1, 1, 0]
+    after.remember(before.all_held())
+    assert after.all_held() == all_of[2:]  # whoever is killed again before he knows more
+    after.standing(all_of[2:], (), 100.0)
+    after.set_limits(limit, 100.0)
+    assert after.judge([(*all_of[2], None)], 100.0) == [] and after.all_held() == all_of[2:]
+    assert after.set_free(lambda _: True, 101.0) == [(*all_of[2], None)]
+
+
+def test_what_a_person_wants_gone_is_not_held_before_or_after_he_said_so() -> None:
+    silent: set[str] = set()
+    guard = Guard(silent.__contains__)
+    guard.set_limits({PEER: Limits(withdrawals=1, window=60.0)}, 0.0)
+    guard.standing([(PEER, prefix) for prefix in PREFIXES[:4]], (), 0.0)
+    silent.add(PREFIXES[0])
+    assert guard.judge([(PEER, prefix, None) for prefix in PREFIXES[:3]], 1.0) == [(PEER, PREFIXES[0], None)]
+    silent.add(PREFIXES[1])
+    assert guard.set_free(lambda _: False, 2.0) == [(PEER, PREFIXES[1], None)]
+    assert guard.held(PEER).keys() == {PREFIXES[2]}

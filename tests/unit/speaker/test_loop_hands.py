@@ -5,9 +5,10 @@ from pathlib import Path
 from msgspec.structs import replace
 
 from metalbgp.cluster.reflector import Changed
-from metalbgp.model.orders import HOLD, RELEASE, Order
+from metalbgp.model.orders import HOLD, RELEASE, SHUT, Order
 from metalbgp.speaker.secret import SpeakerSecret
-from tests.unit.speaker.test_loop import CONFIGURATION, World, vip
+from metalbgp.speaker.snapshot import Snapshots
+from tests.unit.speaker.test_loop import CONFIGURATION, NS, TOR, World, vip
 
 
 async def test_what_exceeds_the_withdraw_limit_stays_with_the_parent_until_a_person_lets_go(
@@ -32,6 +33,35 @@ async def test_what_exceeds_the_withdraw_limit_stays_with_the_parent_until_a_per
     world.agent._on_orders((Order("r", RELEASE, peer="tor"),))
     assert world.prefixes() == [f"198.51.100.{number}/32" for number in (2, 4)]
     assert not list(world.agent.record.guarded(world.agent.announcer))
+
+
+def five_of_which_three_are_held_back(world: World) -> World:
+    limited = replace(CONFIGURATION.peers[0], withdraw_limit=2, withdraw_window=60)
+    world.knows(replace(CONFIGURATION, peers=(limited,)))
+    world.agent._speak()
+    for phase in ("bound", "releasing"):
+        for number in range(5):
+            world.agent._on_vip(Changed("v", None, vip(number, phase=phase)))
+    assert world.prefixes() == [f"198.51.100.{number}/32" for number in (2, 3, 4)]
+    return world
+
+
+async def test_a_hold_and_a_shut_take_back_what_was_held_back_before_them(tmp_path: Path) -> None:
+    world = five_of_which_three_are_held_back(World(tmp_path))
+    world.agent._on_orders((Order("h", HOLD, address="198.51.100.3"),))
+    assert world.prefixes() == [f"198.51.100.{number}/32" for number in (2, 4)]
+    world.agent._on_orders((Order("s", SHUT, peer="tor"),))
+    assert world.prefixes() == []
+    world.agent._on_orders(())
+    assert world.prefixes() == [] and not world.agent.guard.all_held()
+
+
+async def test_what_is_held_back_is_written_down_for_the_next_life(tmp_path: Path) -> None:
+    world = five_of_which_three_are_held_back(World(tmp_path))
+    assert world.agent.snapshots.save(world.agent.announcer) is None
+    after = Snapshots(tmp_path / "snapshot.json", "n1", NS)
+    after.look()
+    assert sorted(after.held()) == [(TOR, f"198.51.100.{number}/32") for number in (2, 3, 4)]
 
 
 async def test_a_secret_that_is_made_anew_without_its_passwords_yet_ends_no_session(tmp_path: Path) -> None:
