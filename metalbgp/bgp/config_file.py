@@ -4,14 +4,17 @@ In:  neighbours (values.check has proven every value), the helper's command, a g
 Out: the text. The generation stands in each description: `show neighbor configuration` repeats it, which
      is how a reload is proven to have happened (ExaBGP answers `done` also when it drops one). Behind it
      stand the timers that ExaBGP has no words for.
+     And `refusal`: why ExaBGP's check of it said no.
 Elsewhere: exabgp-conf/example.conf is this text with comments, and a test keeps both equal in meaning.
 """
 
+import re
 from collections.abc import Iterable
 
 from metalbgp.bgp.values import Neighbor
 
 PROCESS = "metalbgp"
+LONGEST_REFUSAL = 200  # it stands in a NodeState, once for each peer
 
 
 def mark(generation: int) -> str:
@@ -71,3 +74,12 @@ def _neighbor(n: Neighbor, generation: int) -> str:
         "receive { parsed; notification; open; } send { parsed; update; notification; } }"
     )
     return f"neighbor {n.address} {{\n" + "".join(f"  {line}\n" for line in lines) + "}\n"
+
+
+def refusal(said: str, code: int) -> str:
+    """Why `exabgp validate` ended with this code: its last line, behind the statement that it is about."""
+    lines = [" ".join(line.split()) for line in said.splitlines() if line.strip()]
+    if not lines:
+        return f"exabgp validate ended with {code}"
+    about = [found[1] for line in lines if (found := re.match(r"line \d+: (.*?) ?;?$", line))]
+    return ": ".join((*about[-1:], lines[-1].removeprefix("error message: ")))[:LONGEST_REFUSAL]

@@ -15,12 +15,12 @@ import sys
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from pathlib import Path
-from typing import Final
+from typing import Final, assert_never
 
 from metalbgp import logs, processes
 from metalbgp.bgp import wire
-from metalbgp.bgp.config_file import render
-from metalbgp.bgp.effects import AskAgain, Effect, Install, RestartChild, Write
+from metalbgp.bgp.config_file import refusal, render
+from metalbgp.bgp.effects import AskAgain, Check, Effect, Install, RestartChild, Write
 from metalbgp.bgp.knock import Knocker
 from metalbgp.bgp.machine import Machine
 from metalbgp.bgp.seek import Seeker
@@ -77,7 +77,7 @@ class Edge:
         self._stopping = False
         self._stopped: Callable[[], None] | None = None
         self._link: Lines | None = None
-        self._validating: dict[int, Install] = {}
+        self._validating: dict[int, Install | Check] = {}
         self._listener = socket.socket(socket.AF_UNIX)
         self._knocker = Knocker(
             loop, lambda: () if self._stopping else self.machine.unexplained(loop.now()), self._explained
@@ -123,7 +123,7 @@ class Edge:
                 case Write(lines):
                     if self._link is not None:  # else settled by the machine when the next helper comes
                         self._link.say("".join(f"{line}\n" for line in lines).encode("ascii"))
-                case Install():
+                case Install() | Check():
                     self._validate(effect)
                 case AskAgain(peer):
                     self._seeker.unlearn(peer)
@@ -208,19 +208,28 @@ class Edge:
         with os.fdopen(handle, "w", encoding="ascii") as file:
             file.write(text)
 
-    def _validate(self, install: Install) -> None:
-        following = self._file.with_suffix(".next")
-        self._write_file(following, install.text)
-        null = os.open(os.devnull, os.O_WRONLY)
-        pid = processes.spawn([*self._launch, "validate", str(following)], self._env, output=null)
-        os.close(null)
-        self._validating[pid] = install
+    def _validate(self, wanted: Install | Check) -> None:
+        following, said = self._file.with_suffix(".next"), self._file.with_suffix(".said")
+        self._write_file(following, wanted.text)
+        self._write_file(said, "")
+        output = os.open(said, os.O_WRONLY)  # a file: nobody has to read a pipe in time
+        pid = processes.spawn([*self._launch, "validate", str(following)], self._env, output=output)
+        os.close(output)
+        self._validating[pid] = wanted
 
-    def _validated(self, install: Install, code: int) -> None:
-        error = None if code == 0 else f"exabgp validate ended with {code}"
-        if error is None:
-            self._file.with_suffix(".next").replace(self._file)
-        self.do(self.machine.installed(install.generation, error, self._loop.now()))
+    def _validated(self, wanted: Install | Check, code: int) -> None:
+        said = self._file.with_suffix(".said").read_text("utf-8", "replace") if code else ""
+        error = self._redacted(refusal(said, code)) if code else None
+        now = self._loop.now()
+        match wanted:
+            case Install(_, generation):
+                if error is None:
+                    self._file.with_suffix(".next").replace(self._file)
+                self.do(self.machine.installed(generation, error, now))
+            case Check():
+                self.do(self.machine.checked(error, now))
+            case _:
+                assert_never(wanted)
 
     # The helper's socket
 

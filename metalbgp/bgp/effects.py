@@ -20,6 +20,12 @@ class Install(Struct, frozen=True):
     generation: int
 
 
+class Check(Struct, frozen=True):
+    """Validate this file and leave the present one alone; answer checked()."""
+
+    text: str
+
+
 class RestartChild(Struct, frozen=True):
     """The child cannot be brought to the wanted state any other way."""
 
@@ -48,4 +54,4 @@ class Problem(Struct, frozen=True):
     peer: str = ""
 
 
-Effect = Write | Install | RestartChild | AskAgain | SessionChanged | RoutesChanged | Problem
+Effect = Write | Install | Check | RestartChild | AskAgain | SessionChanged | RoutesChanged | Problem

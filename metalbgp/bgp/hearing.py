@@ -219,6 +219,10 @@ class Hearing(Book):
         for peer in [p for p in self.sessions if p not in self._reload.running]:
             self._forget(peer, now)
             del self.sessions[peer]
+        self._go_on()
+
+    def _go_on(self) -> None:
+        """What waited for the reload is looked at."""
         for key in self._held:
             self._dirty.setdefault(key[0], {})[key] = None
         self._held.clear()

@@ -27,6 +27,7 @@ from metalbgp.bgp import wire
 from metalbgp.bgp.book import Pending
 from metalbgp.bgp.effects import (
     AskAgain,
+    Check,
     Effect,
     Install,
     Problem,
@@ -38,7 +39,7 @@ from metalbgp.bgp.hearing import Hearing
 from metalbgp.bgp.journal import Entry, Lacking, Outstanding, Session
 from metalbgp.bgp.notifications import notification
 from metalbgp.bgp.values import Answer, BadNeighbor, Found, Neighbor, Text, check, completed
-from metalbgp.model.reasons import ASNotLearned, Reason
+from metalbgp.model.reasons import ASNotLearned, Reason, RefusedByExaBGP
 from metalbgp.model.routes import Attributes
 
 WINDOW: Final = 200  # prefixes commanded and not settled, in all: ExaBGP slows down with its queue
@@ -95,7 +96,7 @@ class Machine(Hearing):
             self._settle_neighbors(now)
 
     def _settle_neighbors(self, now: float) -> None:
-        """Whatever is complete shall run; of the rest is said what is missing."""
+        """Whatever is complete shall run; of the rest is said what is missing, or why ExaBGP refuses it."""
         target: dict[str, Neighbor] = {}
         addresses: dict[str, str] = {}
         lacking: dict[str, Lacking] = {}
@@ -105,17 +106,22 @@ class Machine(Hearing):
                 target[key] = made
                 addresses[made.address] = made.name or key
             else:
-                before = self.lacking.get(key)
-                lacking[key] = before if before and before.why == made else Lacking(one, made, now)
+                lacking[key] = Lacking(one, made, now)
         for key in self._found.keys() - self._asked.keys():
             del self._found[key]
+        if target != self._reload.asked:
+            self._reload.want(target)
+        for key, refused in self._reload.refused.items():
+            why = RefusedByExaBGP(why=refused.why, keeps=key in self._reload.target)
+            lacking[key] = Lacking(refused.neighbor, why, now)
+        for key, before in self.lacking.items():
+            if key in lacking and lacking[key].why == before.why:
+                lacking[key] = before
         changed = [
             key for key in lacking.keys() | self.lacking.keys() if lacking.get(key) != self.lacking.get(key)
         ]
         self.lacking = lacking
         self._effects += [SessionChanged(key) for key in sorted(changed)]
-        if target != self._reload.target:
-            self._reload.want(target)
 
     def want(self, wants: Iterable[tuple[str, str, Attributes | None]], now: float) -> list[Effect]:
         """Levels: the last one said for a (peer, prefix) is what we work towards. None: withdrawn."""
@@ -188,7 +194,18 @@ class Machine(Hearing):
         """The file of this generation is in place, or was refused and is not."""
         self._reload.installed(generation, error)
         if error is not None:
+            self._go_on()
+        if error is not None and not self._reload.sifting:
             self._effects.append(Problem("reload", f"the new list of peers was refused: {error}"))
+        return self._pump(now)
+
+    def checked(self, error: str | None, now: float) -> list[Effect]:
+        """A peer of a list that was refused was checked alone: is it the one?"""
+        if peer := self._reload.checked(error):
+            self._settle_neighbors(now)
+            one = self.lacking[peer]
+            text = f"peer {one.neighbor.name or peer}: {one.why.explain()}"
+            self._effects.append(Problem("neighbor-refused", text, peer))
         return self._pump(now)
 
     def child_lost(self, now: float) -> list[Effect]:
@@ -299,6 +316,8 @@ class Machine(Hearing):
         match step:
             case "install":
                 self._effects.append(Install(self._reload.text, self._reload.generation))
+            case "check":
+                self._effects.append(Check(self._reload.suspect))
             case "reload":
                 self._adopt(self._reload.moving, now)
                 gone = self._reload.running.keys() & self.farewells.keys() - self._reload.moving.keys()

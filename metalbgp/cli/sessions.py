@@ -59,7 +59,9 @@ class Row(Struct, frozen=True):
     @property
     def wrong(self) -> bool:
         one = self.session
-        return one is None or one.state not in (UP, SHUT) or bool(self.stale) or one.bfd not in ("", UP_PATH)
+        if one is None or self.stale or one.state not in (UP, SHUT) or one.bfd not in ("", UP_PATH):
+            return True
+        return one.state == UP and bool(one.last_error)  # an older version of the peer runs
 
     @property
     def behind(self) -> int:
@@ -186,7 +188,7 @@ def cells(row: Row, now: datetime) -> tuple[str, ...]:
         + (f"; BFD: {one.bfd_why}" if one.bfd_why and up else "")
         + (f"; {many(one.held, 'withdrawal')} held back: metalbgp release {one.peer}" if one.held else "")
         + (f"; {many(one.beyond, 'route')} beyond metalbgp.io/max-routes" if one.beyond else "")
-        + (f"; remedy: {one.remedy}" if one.remedy and not up else ""),
+        + (f"; remedy: {one.remedy}" if one.remedy and (one.last_error or not up) else ""),
     )
 
 

@@ -648,6 +648,20 @@ class UnusablePeer(Reason, frozen=True):
         return self.why
 
 
+class RefusedByExaBGP(Reason, frozen=True):
+    """ExaBGP's own check of the file says no, to a value that none of ours found; none is known."""
+
+    why: str
+    keeps: bool = False  # its last good version runs
+
+    def explain(self) -> str:
+        keeps = "; its last good version runs on" if self.keeps else ""
+        return f"ExaBGP refuses this peer: {self.why}{keeps}"
+
+    def remedy(self) -> str:
+        return "change the BGPPeer, and report it: what ExaBGP refuses should have been refused before"
+
+
 class InterfaceMissing(NotReached, frozen=True):
     interface: str
 

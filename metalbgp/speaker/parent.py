@@ -24,6 +24,7 @@ from metalbgp import logs, processes
 from metalbgp.bgp.edge import Edge
 from metalbgp.bgp.effects import (
     AskAgain,
+    Check,
     Effect,
     Install,
     Problem,
@@ -35,7 +36,7 @@ from metalbgp.bgp.effects import (
 from metalbgp.bgp.notifications import BFD_DOWN
 from metalbgp.bgp.values import Neighbor
 from metalbgp.loop import Loop
-from metalbgp.model.reasons import Reason
+from metalbgp.model.reasons import Reason, RefusedByExaBGP
 from metalbgp.speaker.children import Child
 from metalbgp.speaker.clients import Client, Message, listen
 from metalbgp.speaker.local_orders import LocalOrders
@@ -241,7 +242,7 @@ class Parent:
             case Problem(kind, text, peer):
                 logs.warn("problem", kind=kind, text=text, peer=peer)
                 self._tell({"problem": {"kind": kind, "text": text, "peer": peer}})
-            case Write() | Install() | RestartChild() | AskAgain():
+            case Write() | Install() | Check() | RestartChild() | AskAgain():
                 raise AssertionError(f"the edge does {effect}")
             case _:
                 assert_never(effect)
@@ -263,13 +264,17 @@ class Parent:
         return [peer, prefix, machine.state(entry), self._wall(entry.since)]
 
     def _session(self, peer: str) -> dict[str, Any]:
-        """Empty: it is in no list. One that lacks something has no more than its reason."""
+        """Empty: it is in no list. One that lacks something has no more than its reason.
+
+        Of one that is refused the last good version may run: the reason is why it is not the present one.
+        """
         session = self._edge.machine.sessions.get(peer)
         lacking = self._edge.machine.lacking.get(peer)
         if session is None:
             return self._about(lacking.neighbor, lacking.since, "Idle", lacking.why) if lacking else {}
+        refused = lacking.why if lacking and isinstance(lacking.why, RefusedByExaBGP) else None
         return {
-            **self._about(session.neighbor, session.since, session.state, session.why),
+            **self._about(session.neighbor, session.since, session.state, refused or session.why),
             "local": session.local or session.neighbor.local_address,
             "families": sorted(session.families) if session.up else [],
             "graceful_restart": session.up and session.graceful,

@@ -9,12 +9,11 @@ import os
 import signal
 import sys
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
 from tests.wire.bgp_lab import BGPD, ROOT, Attributes, Key, Lab, children, cmdline, laboratory
-from tests.wire.bgp_stand import Stand
+from tests.wire.bgp_stand import Stand, prefix
 from tests.wire.doing import wait_for
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0 or not BGPD.exists(), reason="needs root and FRR")
@@ -203,33 +202,59 @@ def child(lab: Lab, word: bytes) -> int:
 
 
 REFUSES = """import pathlib, runpy, sys
-if "validate" in sys.argv and "10.90.9.9" in pathlib.Path(sys.argv[-1]).read_text():
-    sys.exit(1)
+if "validate" in sys.argv:
+    file = pathlib.Path(sys.argv[-1])
+    text = file.read_text()
+    if "hold-time 77;" in text:
+        file.write_text(text.replace("hold-time 77;", "hold-time 1;"))
 sys.argv[0] = {launch!r}
 runpy.run_path({launch!r}, run_name="__main__")
 """
 
 
-def test_a_configuration_that_exabgp_refuses_never_reaches_the_running_child(lab: Lab) -> None:
-    """We check every value ourselves, so nothing that it refuses is known: here its own check says no."""
+def test_a_peer_that_exabgp_refuses_is_named_and_all_others_of_its_list_take_effect(lab: Lab) -> None:
+    """We check every value ourselves, so nothing that it refuses is known: what is asked for as a hold time
+    of 77 s stands in the file that it checks as 1 s. It never reaches the running child."""
     conf = ROOT / "exabgp-conf"
     (lab.folder / "conf").mkdir()
     (lab.folder / "conf" / "launch.py").write_text(REFUSES.format(launch=str(conf / "launch.py")))
     (lab.folder / "conf" / "helper.py").write_text((conf / "helper.py").read_text())
     it = Stand(lab)
-    it.start(METALBGP_EXABGP_CONF=str(lab.folder / "conf"))
+    for router in it.routers:
+        router.start()
+    lab.speaker.start(METALBGP_EXABGP_CONF=str(lab.folder / "conf"))
+    it.agent, first = lab.speaker.agent(), lab.speaker.exabgp()
+    alien = {**it.routers[0].neighbor(), "address": "10.90.9.9", "name": "alien", "hold_time": 77}
+    it.agent.neighbors(alien, *it.neighbors())  # a node's first list
+    it.wants = {(peer, prefix(peer, 1)): {} for peer in it.peers()}
+    it.agent.want(it.wants)
     it.as_wanted()
-    first, file = lab.speaker.exabgp(), (lab.speaker.run / "exabgp.conf").read_text()
-    refused = {**it.routers[0].neighbor(), "address": "10.90.9.9", "name": "refused"}
-    it.agent.neighbors(*it.neighbors(), refused)
-    it.agent.until(lambda: any(p["kind"] == "reload" for p in it.agent.problems), "the refusal is reported")
-    it.change()
-    it.as_wanted()
-    assert (lab.speaker.run / "exabgp.conf").read_text() == file
+    refused(it, "10.90.9.9", "Idle", "hold-time 1: holdtime must be zero or at least 3 seconds")
+
     third = lab.router(3)
     third.start()
-    it.agent.neighbors(*it.neighbors(), third.neighbor())  # and the way is free for the next list
+    one, *others = it.neighbors()
+    changed = {**one, "hold_time": 77}
+    it.agent.neighbors(changed, *others, third.neighbor())  # one that runs changes into one that is refused
     it.agent.established(third.v4)
+    refused(it, one["address"], "Established", "its last good version runs on")
+    it.change()
+    it.agent.settled(it.wants)
+    lab.equal(it.wants)
+    assert it.agent.sessions["10.90.9.9"]["state"] == "Removed"
+
+    it.agent.neighbors(*it.neighbors(), third.neighbor())
+    it.agent.until(lambda: not it.agent.sessions[one["address"]]["reason"], "nothing is refused any more")
     it.as_wanted()
-    assert it.drops(1) == it.drops(2) == (0, 0) and lab.speaker.exabgp() == first
-    assert Path(f"/proc/{first}").exists()
+    assert it.drops(1) == it.drops(2) == (0, 0)
+    assert lab.speaker.exabgp() == first
+    assert not [problem for problem in it.agent.problems if problem["kind"] == "reload"]
+    assert "hold-time 1;" not in (lab.speaker.run / "exabgp.conf").read_text()
+
+
+def refused(it: Stand, peer: str, state: str, words: str) -> None:
+    def said() -> bool:
+        row = it.agent.sessions[peer]
+        return (row["state"], row["reason"]) == (state, "RefusedByExaBGP") and words in row["last_error"]
+
+    it.agent.until(said, f"{peer} is refused: {words}")

@@ -1,6 +1,7 @@
 """`metalbgp sessions`: a row a session; what is wrong says why; a silent node is a row as well."""
 
 from msgspec import json
+from msgspec.structs import replace
 
 from tests.unit.cli.world import World, before, down, node, pod, session
 
@@ -164,3 +165,14 @@ def test_a_session_that_is_up_again_says_when_and_why_it_ended_and_one_that_is_d
 
 def test_wide_shows_more_columns() -> None:
     assert "MY AS" in World().run("sessions", "-o", "wide").stdout.splitlines()[0]
+
+
+def test_a_session_that_runs_an_older_version_of_its_peer_is_a_problem_with_its_reason() -> None:
+    world = World()
+    said = "ExaBGP refuses this peer: hold-time 1: too short; its last good version runs on"
+    old = replace(session("tor-a"), reason="RefusedByExaBGP", last_error=said, remedy="change the BGPPeer")
+    world.report("n3", old, session("tor-b"))
+    result = world.run("sessions", "--problems")
+    assert result.exit_code == 1
+    assert result.stdout.splitlines()[1].endswith(f"{said}; remedy: change the BGPPeer")
+    assert len(result.stdout.splitlines()) == 2
