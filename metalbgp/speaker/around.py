@@ -1,8 +1,9 @@
 """What the other nodes are, looked at while this one leaves, and at no other time.
 
-In:  the API server's Nodes and NodeStates; `active`, whether this node leaves.
-Out: `tell` with both, at once and then every few seconds. An API server that does not answer changes nothing:
-     what was seen last stays true, and where nothing was seen yet nothing is withdrawn.
+In:  the API server's Nodes, NodeStates, and Pods of speakers; `active`, whether this node leaves.
+Out: `tell` with Nodes and the reports of speakers that live, at once and then every few seconds: a NodeState
+     outlives its Pod. An API server that does not answer changes nothing: what was seen last stays true, and
+     where nothing was seen yet nothing is withdrawn.
 Elsewhere: what is made of it is draining.py.
 """
 
@@ -17,12 +18,13 @@ from metalbgp import logs
 from metalbgp.cluster import decode
 from metalbgp.cluster.client import Client
 from metalbgp.cluster.errors import ClusterError
-from metalbgp.cluster.resources import NODE_STATES, NODES
+from metalbgp.cluster.resources import NODE_STATES, NODES, PODS
 from metalbgp.config import nodestate
 from metalbgp.model.report import NodeReport
 from metalbgp.model.services import Node
 
 PACE: Final = 5.0  # seconds between two looks: as often as NodeStates are written
+SPEAKERS: Final = "app=metallb,component=speaker"  # as k8s/metalbgp.yaml labels them
 FIRST: Final = 2.0  # seconds that a start on a node which leaves waits for the first
 
 
@@ -64,10 +66,17 @@ class Around:
             nodes = [
                 decode.node(raw) async for page in self._client.list_pages(NODES) for raw in page.items or ()
             ]
+            pods = [
+                decode.pod(raw)
+                async for page in self._client.list_pages(PODS, self._namespace, label_selector=SPEAKERS)
+                for raw in page.items or ()
+            ]
+            alive = {pod.name for pod in pods if pod.ready and not pod.deleting}
             reports = [
-                nodestate.decode(raw)
+                report
                 async for page in self._client.list_pages(NODE_STATES, self._namespace)
                 for raw in page.items or ()
+                if (report := nodestate.decode(raw)).pod in alive
             ]
         except (ClusterError, msgspec.ValidationError, ValueError) as error:
             logs.warn("others-unknown", error=str(error), keeps="what was known of other nodes")

@@ -7,8 +7,9 @@ Elsewhere: whether the node leaves is select/leaving.py; looking at the others i
 A route goes in two steps. At once it carries GRACEFUL_SHUTDOWN (RFC 8326) and the least local preference, in
 place of what it carried: routers move to another next hop while this one still works. After the delay it is
 withdrawn, but only where another node that stays announces the prefix: the last next hop is never taken
-away, whatever a person ordered. Who announces is what select() says of that node, if its speaker reports
-the session up. A speaker that starts on a node which leaves already waits for no delay: that was long ago.
+away, whatever a person ordered. Who announces is what select() says of that node, if its speaker reports the
+session up, and nothing that keeps the route from it. A speaker that starts on a node which leaves already
+waits for no delay: that was long ago.
 """
 
 from collections.abc import Iterable, Mapping
@@ -18,7 +19,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from metalbgp.model.configuration import Configuration
-from metalbgp.model.orders import Order, obeyed
+from metalbgp.model.orders import HOLD, Order, obeyed
 from metalbgp.model.reasons import Drained, LastNextHop
 from metalbgp.model.report import NodeReport
 from metalbgp.model.routes import NodePlan, Provenance, Refused, Route
@@ -28,47 +29,66 @@ from metalbgp.select.merge import eased
 from metalbgp.select.select import BGP, NodeView
 
 UP: Final = "Established"
+KEPT: Final = ("waiting", "refused")  # a route's states in which it will not be announced soon
 LONG_AGO: Final = float("-inf")
-
-
-class Other(Struct, frozen=True):
-    """Another node that lives, as it would announce."""
-
-    view: NodeView
-    up: frozenset[str]  # peers whose sessions are established there
-
-    def announces(self, vip: VirtualIP) -> set[str]:
-        """Prefixes, but for those that it is itself about to give up."""
-        return {
-            route.prefix
-            for route, why in self.view.select(vip).routes
-            if route.peer in self.up and not all(self.view.leaves(name) for name in why.advertisements)
-        }
 
 
 class Seen(Struct, frozen=True):
     """What one look told of another node."""
 
     node: Node
-    up: frozenset[str]
+    up: frozenset[str] = frozenset()  # peers whose sessions are established there, and take every route
+    kept: frozenset[tuple[str, str]] = frozenset()  # peer and prefix that its speaker cannot announce
+    holds: frozenset[str] = frozenset()  # addresses that were held on its own socket
+    ended: frozenset[tuple[str, str]] = frozenset()  # address and Service that its Pods serve no more
+
+
+class Other(Struct, frozen=True):
+    """Another node that lives, as it would announce."""
+
+    view: NodeView
+    seen: Seen
+
+    def announces(self, vip: VirtualIP) -> set[str]:
+        """Prefixes, but for those that it is itself about to give up."""
+        return {
+            route.prefix
+            for route, why in self.view.select(vip).routes
+            if route.peer in self.seen.up
+            and (route.peer, route.prefix) not in self.seen.kept
+            and not all(self.view.leaves(name) for name in why.advertisements)
+        }
 
 
 def seen(nodes: Iterable[Node], reports: Iterable[NodeReport]) -> dict[str, Seen]:
-    up = {
-        report.node: frozenset(one.peer for one in report.sessions if one.state == UP)
+    known = {node.name: node for node in nodes if node.ready}
+    return {
+        report.node: Seen(
+            node=known[report.node],
+            # Of a router that takes no more it is not known which routes it has not.
+            up=frozenset(one.peer for one in report.sessions if one.state == UP and not one.beyond),
+            kept=frozenset((one.peer, one.prefix) for one in report.unconfirmed if one.state in KEPT),
+            holds=frozenset(one.target for one in report.orders if one.local and one.action == HOLD),
+            ended=frozenset((one.address, one.service) for one in report.unserved),
+        )
         for report in reports
-        if report.ready
+        if report.ready and report.node in known
     }
-    return {node.name: Seen(node, up[node.name]) for node in nodes if node.ready and up.get(node.name)}
 
 
 def steady(before: Mapping[str, Seen], now: Mapping[str, Seen]) -> dict[str, Seen]:
     """What two looks agree on: a node that has just come back, or a session that has, is still telling its
     routers what it announces."""
     return {
-        name: Seen(one.node, one.up & before[name].up)
+        name: Seen(
+            one.node,
+            one.up & was.up,
+            one.kept | was.kept,
+            one.holds | was.holds,
+            one.ended | was.ended,
+        )
         for name, one in now.items()
-        if name in before and before[name].node == one.node
+        if (was := before.get(name)) is not None and was.node == one.node
     }
 
 
@@ -78,10 +98,14 @@ def others(
     """`orders`: all that are in force, whomever they concern."""
     orders = tuple(orders)
     return tuple(
-        Other(NodeView(configuration, one.node, obeyed(orders, name)), one.up)
+        Other(NodeView(configuration, one.node, obeyed((*orders, *_holds(one)), name), one.ended), one)
         for name, one in sorted(found.items())
         if name != me and one.up
     )
+
+
+def _holds(one: Seen) -> Iterable[Order]:
+    return (Order(name=f"local-{held}", action=HOLD, address=held, local=True) for held in one.holds)
 
 
 class Draining:

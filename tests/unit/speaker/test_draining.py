@@ -8,12 +8,12 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from metalbgp.cluster.resources import NODE_STATES, NODES, SPEAKER_ORDERS
+from metalbgp.cluster.resources import NODE_STATES, NODES, PODS, SPEAKER_ORDERS
 from metalbgp.config import nodestate, orders
 from metalbgp.model.configuration import BGPAdvertisement, L2Advertisement, Leaving
 from metalbgp.model.orders import Order
 from metalbgp.model.reasons import Drained, LastNextHop
-from metalbgp.model.report import NodeReport, SessionReport
+from metalbgp.model.report import NodeReport, OrderReport, RouteReport, SessionReport, UnservedReport
 from metalbgp.model.routes import Attributes
 from metalbgp.model.services import Node
 from metalbgp.model.virtualips import VirtualIP
@@ -103,6 +103,26 @@ def test_the_last_next_hop_stays_less_preferred_and_says_so(
     assert world.announcer.draining.stays == {ONE[1]: LastNextHop(node="n1", prefix=ONE[1])}
     assert world.see().wants == ((*ONE, None),)
     assert not world.announcer.draining.stays
+
+
+@pytest.mark.parametrize(
+    "says",
+    [
+        {"orders": (OrderReport(name="local", action="Hold", target="198.51.100.1", local=True),)},
+        {"unserved": (UnservedReport("198.51.100.1", "web/s1"),)},
+        {"unconfirmed": (RouteReport(prefix=ONE[1], peer="tor", state="refused"),)},
+        {"sessions": (replace(report("n2").sessions[0], beyond=1),)},
+    ],
+    ids=lambda says: next(iter(says)),
+)
+def test_who_says_that_he_does_not_announce_it_is_not_counted_on(says: dict[str, Any]) -> None:
+    """Held on its own socket, its last Pod ended, refused by ExaBGP, more than the router takes."""
+    world = Clocked()
+    world.order(DRAIN)
+    world.see(reports=(replace(report("n2"), **says),))
+    assert world.after(3600.0).wants == ()
+    assert world.announcer.wanted() == {ONE: EASED}
+    assert world.see().wants == ((*ONE, None),)
 
 
 def test_whoever_sees_nobody_withdraws_nothing() -> None:
@@ -294,7 +314,14 @@ def fill(world: World, *names: str) -> None:
     for name in names:
         if name != "n1":
             world.api.put(NODES, name, {"status": {}})
-        world.api.put(NODE_STATES, name, nodestate.encode(report(name), NS, NS), NS)
+        said = replace(report(name), pod=f"speaker-{name}")
+        world.api.put(NODE_STATES, name, nodestate.encode(said, NS, NS), NS)
+        pod(world, name)
+
+
+def pod(world: World, name: str, ready: str = "True") -> None:
+    body = {"status": {"phase": "Running", "conditions": [{"type": "Ready", "status": ready}]}}
+    world.api.put(PODS, f"speaker-{name}", body, NS)
 
 
 async def test_the_agent_looks_at_the_others_only_while_its_node_leaves(
@@ -319,7 +346,7 @@ async def test_the_agent_looks_at_the_others_only_while_its_node_leaves(
     quick = Order(name="drain-n1", action="Drain", node="n1")
     world.api.put(SPEAKER_ORDERS, "drain-n1", orders.encode(quick, NS), NS)
     await until(lambda: world.told[ONE]["local_preference"] == 0)
-    await until(lambda: len(looks) >= before + 4)
+    await until(lambda: len(looks) >= before + 6)
     assert world.agent.record.report(world.agent.announcer, world.agent.reflex, 0.0).drain[0].eased == 1
     world.api.take(SPEAKER_ORDERS, "drain-n1", NS)
     await until(lambda: world.told[ONE]["local_preference"] is None)
@@ -335,4 +362,25 @@ async def test_a_start_on_a_node_that_leaves_announces_nothing_that_another_does
     task = asyncio.create_task(world.agent.run())
     await until(lambda: world.agent.speaking)
     assert world.said == ["neighbors", "synced"] and world.told == {}
+    await ended(task)
+
+
+async def test_a_node_whose_speaker_is_gone_is_not_counted_on_whatever_it_reported_last(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A NodeState outlives its Pod: one that crashes, or is being replaced, said "Established" last."""
+    monkeypatch.setattr(look, "PACE", 0.02)
+    world = World(tmp_path)
+    world.fill(vip(1))
+    fill(world, "n1", "n2")
+    world.api.put(SPEAKER_ORDERS, "drain-n1", orders.encode(DRAIN, NS), NS)
+    task = asyncio.create_task(world.agent.run())
+    await until(lambda: world.agent.speaking and ONE not in world.told)
+    pod(world, "n2", ready="False")
+    await until(lambda: ONE in world.told)
+    pod(world, "n2")
+    await until(lambda: ONE not in world.told)
+    world.api.take(PODS, "speaker-n2", NS)
+    await until(lambda: ONE in world.told)
+    assert world.agent.announcer.draining.stays
     await ended(task)
