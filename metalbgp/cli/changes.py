@@ -7,6 +7,7 @@ Elsewhere: what happened between two reports is node_changes.py and route_change
 from msgspec import Struct
 
 UP = "Established"
+SHUT = "Shut"  # by an order: somebody wants it so
 
 
 class Change(Struct, frozen=True):

@@ -1,4 +1,4 @@
-"""What happened between two NodeStates of one node: sessions and what its speaker said of itself. Pure.
+"""What happened between two NodeStates of one node: sessions, orders, what its speaker said of itself. Pure.
 
 In:  the NodeReport before (None: there was none) and after (None: it was deleted).
 Out: Changes in the order in which they are to be read, those of routes among them.
@@ -9,13 +9,17 @@ from collections.abc import Iterator
 from datetime import timedelta
 
 from metalbgp.cli.ages import parse
-from metalbgp.cli.changes import UP, Change, counted
+from metalbgp.cli.changes import SHUT, UP, Change, counted
+from metalbgp.cli.obeying import order_of, order_words
 from metalbgp.cli.render import many
 from metalbgp.cli.route_changes import routes
 from metalbgp.cli.sessions import trouble
-from metalbgp.model.report import NodeReport, SessionReport
+from metalbgp.model.orders import RELEASE
+from metalbgp.model.orders import SHUT as SHUT_ORDER
+from metalbgp.model.report import NodeReport, OrderReport, SessionReport
 
 REFUSED = "Refused"
+OFF = (REFUSED, SHUT)  # it is not even tried
 SAME = timedelta(seconds=2)
 
 
@@ -28,6 +32,7 @@ def changes(before: NodeReport | None, after: NodeReport | None) -> Iterator[Cha
         yield Change(after.updated, "node-new", f"its speaker reports: {standing(after)}", after.node)
         return
     yield from _speaker(before, after)
+    yield from _orders(before, after)
     was = {one.peer: one for one in before.sessions}
     now = {one.peer: one for one in after.sessions}
     for peer in sorted(was.keys() | now.keys()):
@@ -72,6 +77,36 @@ def _speaker(before: NodeReport, after: NodeReport) -> Iterator[Change]:
             yield Change(time, "problem", problem, node, why=problem)
 
 
+def _orders(before: NodeReport, after: NodeReport) -> Iterator[Change]:
+    """What it began to obey, and what it obeys no more."""
+    was = {(one.name, one.local): one for one in before.orders}
+    now = {(one.name, one.local): one for one in after.orders}
+
+    def change(what: str, words: str, one: OrderReport) -> Change:
+        message = f"{words}: {order_words(one, after.node)}"
+        peer = one.target if one.action in (SHUT_ORDER, RELEASE) else ""
+        return Change(after.updated, what, message, after.node, peer, why=one.reason)
+
+    for key, one in now.items():
+        if key not in was:
+            yield change("order-given", "obeys an order", one)
+        elif one != was[key]:
+            yield change("order-changed", "obeys a changed order", one)
+    for key, one in was.items():
+        if key in now:
+            continue
+        if _over(one, after):
+            yield change("order-over", "obeys no more, its time is over", one)
+        else:
+            yield change("order-taken-back", "obeys no more", one)
+
+
+def _over(one: OrderReport, after: NodeReport) -> bool:
+    """An order ends by the node's own clock, which the report has too."""
+    then = parse(after.updated)
+    return then is not None and then.timestamp() >= order_of(one).until
+
+
 # ------------------------------------------------------------------ sessions
 
 
@@ -97,11 +132,16 @@ def _session(old: SessionReport | None, new: SessionReport, after: NodeReport) -
         elif _later(old.since, new.since):  # its speaker began anew, or lost sight of it
             yield change("session-established", f"session Established anew: {_carried(new)}")
         return
-    if new.state == REFUSED:
-        if old is None or (old.state, old.last_error) != (REFUSED, new.last_error):
+    if new.state in OFF:
+        if old is not None and (old.state, old.last_error) == (new.state, new.last_error):
+            return
+        if new.state == SHUT:
+            yield change("session-shut", new.last_error, new.last_error)
+        else:
             yield change("session-refused", _because("session refused here", new.last_error), new.last_error)
-    elif old is None or old.state == REFUSED:
-        yield change("session-new", _because(f"session is new: {new.state}", trouble(new)), new.last_error)
+    elif old is None or old.state in OFF:
+        what = "is tried again" if old is not None and old.state == SHUT else "is new"
+        yield change("session-new", _because(f"session {what}: {new.state}", trouble(new)), new.last_error)
     elif old.state == UP:
         waits = f"; {many(new.routes_wanted, 'route')} waiting" if new.routes_wanted else ""
         # What ended it, and what keeps it down: the second may be known already.

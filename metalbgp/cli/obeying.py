@@ -1,7 +1,7 @@
 """What each node says no to, in its own words: the orders that it obeys, and what its own Pods serve no more.
 
 In:  NodeReports: orders of a node's own socket are among them, and one that it has not heard is not.
-Out: Orders, and (address, Service) that ended, by node, for select().
+Out: Orders, and (address, Service) that ended, by node, for select(); an order in words.
 Elsewhere: the list of orders is orders.py.
 """
 
@@ -36,3 +36,12 @@ def order_of(one: OrderReport) -> Order:
         created=one.created,
         local=one.local,
     )
+
+
+def order_words(one: OrderReport, node: str) -> str:
+    """hold 10.0.0.1 by eve until …: fibre work."""
+    only = node if one.local else "" if one.action == DRAIN else one.node
+    where = f" on {only}" if only else ""
+    by = f" by {one.author}" if one.author else ""
+    until = f" until {one.expires}" if one.expires else ""
+    return f"{one.action.lower()} {one.target}{where}{by}{until}{f': {one.reason}' if one.reason else ''}"

@@ -7,7 +7,7 @@ Elsewhere: what would change is planning.py; whether the files are right is vali
 
 import asyncio
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import click
@@ -17,8 +17,9 @@ from metalbgp.cli.access import Cluster, together
 from metalbgp.cli.judge import Judge
 from metalbgp.cli.judging import Known, completed, laid_over
 from metalbgp.cli.manifests import Manifests
+from metalbgp.cli.obeying import obeyed_by
 from metalbgp.cli.options import Setup, connection_of, connection_options, guard
-from metalbgp.cli.planning import Plan, World, planned
+from metalbgp.cli.planning import Plan, Prevented, World, planned
 from metalbgp.cli.render import FORMATS, Answer, many, show
 from metalbgp.cli.validate import known_of, load, schemas
 from metalbgp.config.compile import Compiled
@@ -26,6 +27,7 @@ from metalbgp.config.compile import compile as compile_objects
 from metalbgp.config.objects import gather
 from metalbgp.inventory.endpoints import fold
 from metalbgp.model.configuration import Configuration
+from metalbgp.model.orders import Orders
 from metalbgp.model.services import Endpoints
 
 MOST = 200  # route lines on a screen; -o json has all
@@ -60,8 +62,8 @@ async def _answer(setup: Setup, given: dict[str, Any], read: Any, broken: Any) -
     try:
         cluster = Cluster(link, connection)
         known = await known_of(cluster, connection.installation, link.namespace, read)
-        standing, slices, speakers = await together(
-            cluster.configuration(), cluster.slices(), cluster.speakers()
+        standing, slices, speakers, reports = await together(
+            cluster.configuration(), cluster.slices(), cluster.speakers(), cluster.reports()
         )
     finally:
         await link.close()
@@ -73,7 +75,9 @@ async def _answer(setup: Setup, given: dict[str, Any], read: Any, broken: Any) -
     live = speakers.live if speakers.known else frozenset(node.name for node in known.nodes or ())
     compiled = compile_objects(gather(laid_over(known.objects, files)), standing)
     wrong = [one for one in compiled.invalid if files.document(one.kind, one.object) is not None]
-    found = planned(*_worlds(known, files, standing, compiled, endpoints=folded, live=live))
+    found = planned(
+        *_worlds(known, files, standing, compiled, endpoints=folded, live=live, orders=obeyed_by(reports))
+    )
     return Answer(
         kind="Plan",
         items=(found,),
@@ -96,6 +100,7 @@ def _worlds(
     *,
     endpoints: dict[str, Endpoints],
     live: frozenset[str],
+    orders: Mapping[str, Orders],
 ) -> tuple[World, World]:
     about = known.claims, {**known.namespaces, **files.namespaces}, known.lb_class, known.nodes or ()
     after = replace(compiled.configuration, sequence=standing.sequence)
@@ -113,6 +118,7 @@ def _worlds(
             claims=mine,
             nodes=known.nodes or (),
             live=live,
+            orders=orders,
         )
 
     return world(standing, now, {}), world(after, then, filed)
@@ -137,7 +143,16 @@ def lines(found: Plan) -> Iterator[str]:
         yield f"{SIGNS[route.what]} route     {words}".rstrip()
     if len(found.routes) > MOST:
         yield f"  …         {len(found.routes) - MOST:,} more; -o json has all"
+    for order in found.prevented:
+        yield f"! {order.action.lower():<9} {order.target}   {prevented(order)}"
     yield summary(found)
+
+
+def prevented(order: Prevented) -> str:
+    parts = [many(order.routes, "route"), many(order.sessions, "session")]
+    parts += [f"{many(order.owners, 'L2 address', 'L2 addresses')}"]
+    away = ", ".join(part for part in parts if not part.startswith("0 "))
+    return f"{order.why}; while it is in force it keeps away {away}"
 
 
 def summary(found: Plan) -> str:

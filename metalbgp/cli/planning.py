@@ -2,14 +2,16 @@
 
     planned(before, after) -> Plan            # two Worlds: as it stands, and with the files laid over it
 
-In:  configuration, claims, Services with their endpoints, Nodes, live speakers.
+In:  configuration, claims, Services with their endpoints, Nodes, live speakers, the orders that they obey.
 Out: routes that come, go or change; L2 addresses that another node would answer for; sessions that would come
-     up, end or reset; Services that would lose or get an address.
+     up, end or reset; Services that would lose or get an address; orders that keep some of that away.
 Elsewhere: it decides nothing itself. Addresses are allocate/ (judge.py), a Service's part plan/, a node's
      part select/: what the controller and the speakers run.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from ipaddress import ip_network
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -19,6 +21,7 @@ from metalbgp.model import extended
 from metalbgp.model.addresses import family, parse
 from metalbgp.model.allocation import Allocation
 from metalbgp.model.configuration import Configuration, Peer, Source
+from metalbgp.model.orders import HOLD, NO_ORDERS, Order, Orders
 from metalbgp.model.routes import Attributes, NodePlan
 from metalbgp.model.selectors import any_matches
 from metalbgp.model.services import Endpoints, Node, Service
@@ -28,6 +31,7 @@ from metalbgp.plan.ranking import Claimant, Known, equals
 from metalbgp.plan.scene import Scene
 from metalbgp.plan.spread import Places, Wish
 from metalbgp.select.merge import merge, standing_by
+from metalbgp.select.orders import held_by, shut_by
 from metalbgp.select.select import NodeView
 
 # Fields of a peer whose change its session outlives (exabgp-conf/README.md).
@@ -43,6 +47,10 @@ class World(Struct, frozen=True):
     claims: tuple[VirtualIP, ...]
     nodes: tuple[Node, ...]
     live: frozenset[str]
+    orders: Mapping[str, Orders] = {}  # by node
+
+    def said_to(self, node: str) -> Orders:
+        return self.orders.get(node, NO_ORDERS)
 
 
 class RouteChange(Struct, frozen=True):
@@ -73,11 +81,24 @@ class ServiceChange(Struct, frozen=True):
     why: str = ""
 
 
+class Prevented(Struct, frozen=True):
+    """What the files would bring, and an order keeps away for as long as it is in force."""
+
+    order: str  # its name
+    action: str
+    target: str
+    why: str
+    routes: int = 0
+    owners: int = 0  # L2 addresses that nobody answers for
+    sessions: int = 0
+
+
 class Plan(Struct, frozen=True):
     routes: tuple[RouteChange, ...] = ()
     owners: tuple[OwnerChange, ...] = ()
     sessions: tuple[SessionChange, ...] = ()
     services: tuple[ServiceChange, ...] = ()
+    prevented: tuple[Prevented, ...] = ()
 
     @property
     def harm(self) -> int:
@@ -90,13 +111,58 @@ class Plan(Struct, frozen=True):
 
 
 def planned(before: World, after: World) -> Plan:
+    """With the orders that are in force, and beside it what those keep away."""
     given = dict(_given(before, after))
-    now, then = _announced(before, before.claims), _announced(after, tuple(_claims(before, after, given)))
-    return Plan(
+    claims = tuple(_claims(before, after, given))
+    found, owners = _planned(before, after, claims)
+    free, all_owners = found, owners
+    if after.orders:
+        free, all_owners = _planned(replace(before, orders={}), replace(after, orders={}), claims)
+    silent = {one.address for one in free.owners if one.address in all_owners and one.address not in owners}
+    return replace(
+        found,
+        services=tuple(_services(before, after, given)),
+        prevented=tuple(_prevented(free, found, silent, after)),
+    )
+
+
+def _planned(before: World, after: World, claims: Sequence[VirtualIP]) -> tuple[Plan, Mapping[str, str]]:
+    """And who would answer for what."""
+    now, then = _announced(before, before.claims), _announced(after, claims)
+    plan = Plan(
         routes=tuple(_routes(now[0], then[0])),
         owners=tuple(_owners(now[1], then[1])),
         sessions=tuple(_sessions(before, after)),
-        services=tuple(_services(before, after, given)),
+    )
+    return plan, then[1]
+
+
+def _prevented(free: Plan, found: Plan, silent: Iterable[str], after: World) -> Iterator[Prevented]:
+    """`free`: as it would be without orders. `silent`: addresses for which nobody answers because of one."""
+    away: Counter[tuple[Order, str]] = Counter()
+    held = {order.address: order for one in after.orders.values() for order in one.holds.values()}
+    for route in set(free.routes) - set(found.routes):
+        order = after.said_to(route.node).shuts.get(route.peer) or _hold(route, after)
+        if order is not None and route.what != "removed":
+            away[order, "routes"] += 1
+    for address in silent:
+        if address in held:
+            away[held[address], "owners"] += 1
+    for session in set(free.sessions) - set(found.sessions):
+        shut = after.said_to(session.node).shuts.get(session.peer)
+        if shut is not None and session.what != "removed":
+            away[shut, "sessions"] += 1
+    for one in sorted({order for order, _ in away}, key=lambda order: (order.action, order.name)):
+        why = held_by(one) if one.action == HOLD else shut_by(one)
+        counts = {what: away[one, what] for what in ("routes", "owners", "sessions")}
+        yield Prevented(one.name, one.action, one.target, why.explain(), **counts)
+
+
+def _hold(route: RouteChange, after: World) -> Order | None:
+    """Of an aggregate: the first of its addresses that is held."""
+    network = ip_network(route.prefix)
+    return next(
+        (one for one in after.said_to(route.node).holds.values() if parse(one.address) in network), None
     )
 
 
@@ -174,10 +240,15 @@ def _announced(world: World, claims: Sequence[VirtualIP]) -> tuple[dict[Key, Att
     routes: dict[Key, Attributes] = {}
     plans: dict[str, NodePlan] = {}
     for node in world.nodes:
-        view = NodeView(world.configuration, node)
+        orders = world.said_to(node.name)
+        view = NodeView(world.configuration, node, orders)
         # As if each had been written with this configuration, so that no node waits for another one.
         whole = merge(view.select(replace(vip, configuration=0)) for vip in claims)
-        routes |= {(node.name, route.peer, route.prefix): route.attributes for route, _ in whole.routes}
+        routes |= {
+            (node.name, route.peer, route.prefix): route.attributes
+            for route, _ in whole.routes
+            if route.peer not in orders.shuts
+        }
         plans[node.name] = whole
     return routes, {address: nodes[0] for address, nodes in standing_by(plans).items()}
 
@@ -218,7 +289,7 @@ def _owners(now: Mapping[str, str], then: Mapping[str, str]) -> Iterator[OwnerCh
 
 def _sessions(before: World, after: World) -> Iterator[SessionChange]:
     for node in sorted(after.nodes, key=lambda node: node.name):
-        now, then = _peers(before.configuration, node), _peers(after.configuration, node)
+        now, then = _peers(before, node), _peers(after, node)
         for address in sorted(now.keys() | then.keys()):
             old, new = now.get(address), then.get(address)
             if old is None and new is not None:
@@ -229,10 +300,12 @@ def _sessions(before: World, after: World) -> Iterator[SessionChange]:
                 yield SessionChange(node.name, new.name, "reset", changed)
 
 
-def _peers(configuration: Configuration, node: Node) -> dict[str, Peer]:
-    """By the session's address, which a renamed peer keeps."""
-    here = [one for one in configuration.peers if any_matches(one.node_selectors, node.labels)]
-    return {one.key: one for one in reversed(here)}
+def _peers(world: World, node: Node) -> dict[str, Peer]:
+    """By the session's address, which a renamed peer keeps; without those that an order shuts."""
+    here = [one for one in world.configuration.peers if any_matches(one.node_selectors, node.labels)]
+    runs = {one.key: one for one in reversed(here)}
+    shuts = world.said_to(node.name).shuts
+    return {key: one for key, one in runs.items() if one.name not in shuts}
 
 
 def _changed(old: Peer, new: Peer) -> Iterator[str]:

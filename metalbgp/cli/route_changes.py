@@ -14,12 +14,15 @@ confirmed before the second one leaves no trace at all.
 from collections.abc import Iterator, Mapping, Sequence
 
 from metalbgp.cli.changes import UP, Change, counted
+from metalbgp.cli.obeying import obeyed_by
 from metalbgp.cli.render import many
 from metalbgp.model.report import NodeReport, RouteReport, SessionReport
+from metalbgp.select.orders import held_by
 
 MANY = 10  # routes of one peer with the same fate in one report: beyond it one line with their number
 MOVING = ("wanted", "sent")
 LEAVING = "withdrawing"
+GOING = ("route-withdrawing", "route-withdrawn")
 EITHER = "announced or withdrawn (metalbgp routes knows)"
 Rows = Mapping[str, RouteReport]
 
@@ -47,8 +50,11 @@ class Words:
 
     def __init__(self, report: NodeReport, session: SessionReport) -> None:
         self._report, self._session = report, session
+        self._orders = obeyed_by([report])[report.node]
 
     def named(self, what: str, row: RouteReport, words: str, why: str = "") -> Change:
+        if what in GOING and self._orders.silence(row.prefix):
+            why = held_by(self._orders.holds[row.prefix.partition("/")[0]]).explain()
         behind = f" ({', '.join(row.services)})" if row.services else ""
         return Change(
             # The row may be one of the report before: then this was learnt now.

@@ -16,6 +16,7 @@ from msgspec import Struct
 
 from metalbgp.cli.access import Speakers, together
 from metalbgp.cli.ages import age, ago, seconds_since
+from metalbgp.cli.changes import SHUT, UP
 from metalbgp.cli.frr_summary import Block, summary
 from metalbgp.cli.options import Look, Setup, common, run
 from metalbgp.cli.render import Answer, Table, many
@@ -41,8 +42,6 @@ COLUMNS = (
 )
 WIDE = ("PORT", "MY AS", "HOLD", "FLAPS", "CAPABILITIES")
 SILENT = "silent"
-UP = "Established"
-SHUT = "Shut"  # by an order: somebody wants it so
 UP_PATH = "Up"  # as BFD calls it
 
 

@@ -15,19 +15,20 @@ from msgspec import Struct
 from metalbgp.cli import judge
 from metalbgp.cli.access import Cluster, Speakers, speakers, together
 from metalbgp.cli.ages import ago, seconds_since, words
+from metalbgp.cli.changes import SHUT, UP
 from metalbgp.cli.errors import CliError
 from metalbgp.cli.judge import Judge
 from metalbgp.cli.l2_rows import BAD
+from metalbgp.cli.obeying import order_words
 from metalbgp.cli.options import Look, Setup, Wish, common, run
 from metalbgp.cli.pods import Pod, Workload
 from metalbgp.cli.render import Answer, listed, many
-from metalbgp.cli.sessions import SHUT, UP, Row, rows, trouble
+from metalbgp.cli.sessions import Row, rows, trouble
 from metalbgp.cli.status_lines import Counts, PoolUse, Problem, Status, Waiting, screen
 from metalbgp.cluster.decode import Lease
 from metalbgp.model.allocation import Refusal
 from metalbgp.model.configuration import Configuration, Pool
-from metalbgp.model.orders import DRAIN
-from metalbgp.model.report import QUIET, DrainReport, NodeReport, OrderReport
+from metalbgp.model.report import QUIET, DrainReport, NodeReport
 from metalbgp.model.services import Namespace, Node, Service
 from metalbgp.model.virtualips import VirtualIP
 
@@ -309,15 +310,6 @@ def drain_words(one: DrainReport, node: str) -> str:
     parts += [f"{one.eased:,} less preferred"] if one.eased else []
     parts += [f"nobody else announces {listed(one.stays, SHOWN)}"] if one.stays else []
     return f"{node} leaves ({one.why})" + (f": {', '.join(parts)}" if parts else "")
-
-
-def order_words(one: OrderReport, node: str) -> str:
-    """hold 10.0.0.1 by eve until …: fibre work."""
-    only = node if one.local else "" if one.action == DRAIN else one.node
-    where = f" on {only}" if only else ""
-    by = f" by {one.author}" if one.author else ""
-    until = f" until {one.expires}" if one.expires else ""
-    return f"{one.action.lower()} {one.target}{where}{by}{until}{f': {one.reason}' if one.reason else ''}"
 
 
 def use_of(pool: Pool, claims: Sequence[VirtualIP]) -> PoolUse:

@@ -1,6 +1,7 @@
 """What each node shall announce, kept up change by change, so that a report's numbers get their names. Pure.
 
-In:  the configuration, Nodes and VirtualIPs as they come and go; the Changes between two reports of a node.
+In:  the configuration, Nodes and VirtualIPs as they come and go; the Changes between two reports of a node,
+     which also say what the node says no to.
 Out: the same Changes, with routes by name in place of a number where what came and went since the last
      report agrees with it; and the routes whose attributes changed, of which a report shows nothing.
 Elsewhere: what a node shall announce is select/, the speaker's own function; numbers are route_changes.py.
@@ -9,9 +10,11 @@ Elsewhere: what a node shall announce is select/, the speaker's own function; nu
 from collections.abc import Iterable, Iterator, Sequence
 
 from metalbgp.cli.changes import UP, Change
+from metalbgp.cli.obeying import ended_by, obeyed_by
 from metalbgp.cli.planning import in_words
 from metalbgp.cli.route_changes import MANY, Words
 from metalbgp.model.configuration import Configuration
+from metalbgp.model.orders import NO_ORDERS
 from metalbgp.model.report import NodeReport, RouteReport
 from metalbgp.model.routes import Attributes
 from metalbgp.model.services import Node
@@ -30,6 +33,7 @@ class Wanted:
         self._vips: dict[str, VirtualIP] = {}
         self._nodes: dict[str, Node] = {}
         self._of: dict[str, _OfNode] = {}
+        self._said: dict[str, NodeReport] = {}  # by node, the last
         self._off = False
 
     def configure(self, configuration: Configuration) -> None:
@@ -55,18 +59,29 @@ class Wanted:
         for one in self._of.values():
             one.update(address, vip)
 
-    def begin(self) -> None:
+    def begin(self, reports: Iterable[NodeReport] = ()) -> None:
         """What came and went until now is behind the first line."""
+        for report in reports:
+            self._heed(report)
         for one in self._of.values():
             one.before.clear()
 
     def named(self, found: Iterable[Change], old: NodeReport, new: NodeReport) -> Iterator[Change]:
+        self._heed(new)
         one = self._of.get(new.node)
         if one is None or self._configuration is None:
             yield from found
         else:
             held = new.configuration >= self._configuration.sequence
             yield from one.named(list(found), old, new, held=held)
+
+    def _heed(self, report: NodeReport) -> None:
+        """What the node says no to, it does not announce."""
+        before = self._said.get(report.node)
+        self._said[report.node] = report
+        no = (report.orders, report.unserved)
+        if no != ((before.orders, before.unserved) if before else ((), ())) and report.node in self._nodes:
+            self._replan(self._nodes[report.node])
 
     def _measure(self) -> None:
         if len(self._nodes) * len(self._vips) > MOST:  # for good: what was missed meanwhile is not known
@@ -77,7 +92,11 @@ class Wanted:
         if self._configuration is None or self._off:
             return
         one = self._of.setdefault(node.name, _OfNode())
-        one.view = NodeView(self._configuration, node)
+        said = [self._said[node.name]] if node.name in self._said else []
+        orders, ended = obeyed_by(said), ended_by(said)
+        one.view = NodeView(
+            self._configuration, node, orders.get(node.name, NO_ORDERS), ended.get(node.name, ())
+        )
         for address, vip in self._vips.items():
             one.update(address, vip)
 

@@ -29,6 +29,7 @@ from metalbgp.cluster.reflector import Changed, Event, Removed, Synced
 from metalbgp.cluster.resources import NODE_STATES, NODES, SPEAKER_CONFIGURATIONS, VIRTUAL_IPS
 from metalbgp.config import compiled, nodestate, virtualip
 from metalbgp.model.configuration import Configuration
+from metalbgp.model.orders import RELEASE, SHUT
 from metalbgp.model.report import NodeReport
 from metalbgp.model.services import Node
 from metalbgp.model.virtualips import VirtualIP
@@ -77,7 +78,7 @@ async def _watch(setup: Setup, wish: Wish) -> int:
         later = Later()
 
         def begin(reports: Sequence[NodeReport]) -> None:
-            wanted.begin()
+            wanted.begin(reports)
             screen.begin(reports)
 
         def heard(event: Event[NodeReport]) -> None:
@@ -165,4 +166,8 @@ def narrowed(report: NodeReport, wish: Wish) -> NodeReport | None:
     sessions = tuple(one for one in report.sessions if wish.peer(one.peer, one.address))
     peers = {one.peer for one in sessions}
     rows = tuple(row for row in report.unconfirmed if row.peer in peers)
-    return replace(report, sessions=sessions, unconfirmed=rows)
+    others = {one.peer for one in report.sessions} - peers
+    orders = tuple(
+        one for one in report.orders if one.action not in (SHUT, RELEASE) or one.target not in others
+    )
+    return replace(report, sessions=sessions, unconfirmed=rows, orders=orders)

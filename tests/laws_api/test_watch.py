@@ -15,7 +15,7 @@ from msgspec.structs import replace
 
 from metalbgp.config import compiled, nodestate, virtualip
 from metalbgp.model.configuration import BGPAdvertisement, Configuration, Peer, Pool
-from metalbgp.model.report import NodeReport, RouteReport, SessionReport
+from metalbgp.model.report import NodeReport, OrderReport, RouteReport, SessionReport
 from metalbgp.model.virtualips import Holder, VirtualIP
 from tests.apiserver import NAMESPACE as SYSTEM
 from tests.apiserver import ApiServer
@@ -220,6 +220,19 @@ def test_a_route_that_a_report_only_counts_has_the_name_that_its_claim_gives_it(
                 break
         assert watch.said[-1]["message"] == f"route {address}/32 (web/nginx) announced"
         assert watch.said[-1]["what"] == "route-announced"
+
+        # The same address, held: the report says so and no claim changes; the route has its name still.
+        hold = OrderReport(name="h", action="Hold", target=address, author="eve", reason="fibre work")
+        carried = replace(UP, routes_wanted=number - 1, routes_confirmed=number - 1)
+        speakers.says("n1", carried, OTHER, orders=(hold,))
+        assert (
+            watch.told(what="order-given")["message"] == f"obeys an order: hold {address} by eve: fibre work"
+        )
+        gone = watch.told(what="route-withdrawn")
+        assert (gone["prefix"], gone["why"]) == (f"{address}/32", "held by eve: fibre work")
+        speakers.says("n1", replace(UP, routes_wanted=number, routes_confirmed=number), OTHER)
+        watch.told(what="order-taken-back")
+        watch.until("it is back", lambda lines: f"route {address}/32 (web/nginx) announced" in lines[-1])
         assert watch.interrupt() == (0, "")
 
 

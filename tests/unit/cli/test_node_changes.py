@@ -5,8 +5,8 @@ from msgspec.structs import replace
 
 from metalbgp.cli.changes import Change
 from metalbgp.cli.node_changes import changes
-from metalbgp.model.report import NodeReport, SessionReport
-from tests.unit.cli.world import before, down, session
+from metalbgp.model.report import NodeReport, OrderReport, SessionReport
+from tests.unit.cli.world import before, down, session, waiting
 
 UPDATED = before(seconds=1)
 REFUSED = session("tor-b", state="Refused", since="", families=(), last_error="spec.vrf blue: not in force")
@@ -143,3 +143,80 @@ def test_a_problem_that_goes_is_no_news_and_a_speaker_that_is_ready_again_is() -
 def test_a_report_that_only_is_newer_says_nothing() -> None:
     old = report(session("tor-a"), down())
     assert list(changes(old, replace(old, updated=before(seconds=0), addresses=9, realtime="FIFO"))) == []
+
+
+HOLD = OrderReport(
+    name="hold-10.252.252.100",
+    action="Hold",
+    target="10.252.252.100",
+    author="eve",
+    reason="fibre work",
+    expires=before(seconds=-600),
+)
+HELD = f"hold 10.252.252.100 by eve until {HOLD.expires}: fibre work"
+UNTIL_NOW = replace(HOLD, expires=UPDATED)
+
+
+@pytest.mark.parametrize(
+    ("was", "now", "said"),
+    [
+        ((), (HOLD,), [("order-given", f"obeys an order: {HELD}")]),
+        ((HOLD,), (), [("order-taken-back", f"obeys no more: {HELD}")]),
+        (
+            (UNTIL_NOW,),
+            (),
+            [
+                (
+                    "order-over",
+                    f"obeys no more, its time is over: {HELD.replace(HOLD.expires, UPDATED)}",
+                )
+            ],
+        ),
+        (
+            (HOLD,),
+            (replace(HOLD, reason="cable"),),
+            [("order-changed", f"obeys a changed order: {HELD.replace('fibre work', 'cable')}")],
+        ),
+        (
+            (HOLD,),
+            (HOLD, replace(HOLD, local=True, author="", reason="")),
+            [("order-given", f"obeys an order: hold 10.252.252.100 on n1 until {HOLD.expires}")],
+        ),
+        ((HOLD,), (HOLD,), []),
+    ],
+)
+def test_an_order_that_comes_changes_is_over_or_taken_back_is_a_line(
+    was: tuple[OrderReport, ...], now: tuple[OrderReport, ...], said: list[tuple[str, str]]
+) -> None:
+    assert [(one.what, one.message) for one in changes(report(orders=was), report(orders=now))] == said
+
+
+def test_a_session_that_an_order_shuts_says_by_whom_and_is_tried_again_when_it_goes() -> None:
+    words = "the session is shut by eve: fibre work"
+    shut = session(
+        "tor-b", state="Shut", since="", families=(), routes_wanted=0, routes_confirmed=0, last_error=words
+    )
+    order = OrderReport(name="shut-tor-b", action="Shut", target="tor-b", author="eve", reason="fibre work")
+    given, off = changes(report(session("tor-b")), report(shut, orders=(order,)))
+    assert (given.what, given.peer) == ("order-given", "tor-b")
+    assert (off.what, off.message, off.why) == ("session-shut", words, words)
+    assert told(shut, down(last_error="", tries=0, routes_wanted=0)) == [
+        ("session-new", "session is tried again: Connect")
+    ]
+    assert [what for what, _ in told(shut, session("tor-b"))] == ["session-established"]
+
+
+def test_a_route_that_goes_because_its_address_is_held_says_so() -> None:
+    leaving = waiting(prefix="10.252.252.100/32", state="withdrawing", services=("web/nginx",))
+    other = replace(leaving, prefix="10.252.252.101/32")
+    one = session("tor-b", routes_wanted=0, routes_confirmed=0)
+    after = report(one, orders=(HOLD,), unconfirmed=(leaving, other))
+    _, *lines = changes(report(session("tor-b", routes_wanted=2, routes_confirmed=2)), after)
+    words = f"held by eve, until {HOLD.expires}: fibre work"
+    assert [line.message for line in lines] == [
+        f"route 10.252.252.100/32 (web/nginx) being withdrawn: {words}",
+        "route 10.252.252.101/32 (web/nginx) being withdrawn",
+    ]
+    gone = list(changes(after, replace(after, unconfirmed=())))
+    assert [line.what for line in gone] == ["route-withdrawn"] * 2
+    assert [line.why for line in gone] == [words, ""]

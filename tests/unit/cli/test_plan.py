@@ -7,6 +7,7 @@ from typing import Any
 import yaml
 from msgspec.structs import replace
 
+from metalbgp.model.report import OrderReport
 from tests.unit.cli.world import CONFIGURATION, LAYER2, NODES, SYSTEM, World, claim, endpoints, service
 
 POOL = {
@@ -138,4 +139,81 @@ def test_spreading_addresses_evenly_names_those_that_would_move_and_no_other(tmp
         "~ L2        10.252.252.100   n1 → n3",
         "~ L2        10.252.252.101   n1 → n2",
         "2 L2 addresses elsewhere",
+    ]
+
+
+def order(action: str, target: str, **fields: Any) -> OrderReport:
+    return OrderReport(
+        name=f"{action.lower()}-{target}",
+        action=action,
+        target=target,
+        author="eve",
+        reason="fibre",
+        **fields,
+    )
+
+
+def obeyed(*orders: OrderReport, nodes: tuple[str, ...] = NODES) -> World:
+    world = World()
+    for name in nodes:
+        world.report(name, orders=orders)
+    return world
+
+
+def test_an_address_that_is_held_comes_to_no_router_and_the_order_is_named(tmp_path: Path) -> None:
+    world = obeyed(order("Hold", "10.252.252.101"))
+    world.objects["services"].append(service("web/second"))
+    world.objects["endpointslices"].append(endpoints("web/second", "n1"))
+    code, lines = planned(tmp_path, EXTERNAL, world=world)
+    assert lines == [
+        "+ address   web/second would get 10.252.252.101",
+        "! hold      10.252.252.101   held by eve: fibre; while it is in force it keeps away 6 routes",
+        "nothing is lost",
+    ]
+    assert code == 0
+
+
+def test_an_order_for_one_node_keeps_away_what_that_node_would_announce(tmp_path: Path) -> None:
+    held = order("Hold", "10.252.252.100", node="n2")
+    marked = {**EXTERNAL, "spec": {"communities": ["64513:7", "no-export"]}}
+    _, lines = planned(tmp_path, marked, world=obeyed(held, nodes=("n2",)))
+    assert [line.split()[3] for line in lines if line.startswith("~ route")] == ["n1", "n1", "n3", "n3"]
+    assert lines[-2:] == [
+        "! hold      10.252.252.100   held on n2 by eve: fibre; while it is in force it keeps away 2 routes",
+        "4 routes changed",
+    ]
+
+
+def test_a_peer_that_is_shut_gets_neither_session_nor_routes(tmp_path: Path) -> None:
+    world = obeyed(order("Shut", "tor-c"), order("Shut", "tor-b"))
+    code, lines = planned(
+        tmp_path, tor("tor-c", "10.252.252.3"), tor("tor-b", "10.252.252.2", holdTime="30s"), world=world
+    )
+    shut = "the session is shut by eve: fibre; while it is in force it keeps away"
+    assert lines == [
+        f"! shut      tor-b   {shut} 3 sessions",
+        f"! shut      tor-c   {shut} 3 routes, 3 sessions",
+        "nothing would change",
+    ]
+    assert code == 0
+
+
+def test_orders_about_what_the_files_do_not_touch_are_not_named(tmp_path: Path) -> None:
+    world = obeyed(order("Shut", "tor-b"), order("Hold", "10.252.252.103"))
+    marked = {**EXTERNAL, "spec": {"communities": ["64513:7"], "peers": ["tor-a"]}}
+    code, lines = planned(tmp_path, marked, world=world)
+    assert (code, lines) == (0, ["nothing would change"]), "the peer that is shut has no route to lose"
+
+
+def test_nobody_answers_for_a_held_address_in_layer_2(tmp_path: Path) -> None:
+    world = obeyed(order("Hold", "10.252.252.100"))
+    world.configure(replace(CONFIGURATION, bgp_advertisements=()))
+    about = {"name": "flat", "namespace": SYSTEM}
+    layer2 = {"apiVersion": "metallb.io/v1beta1", "kind": "L2Advertisement", "metadata": about, "spec": {}}
+    world.objects["ipaddresspools"], world.objects["bgppeers"] = [POOL], [A, B]
+    path = tmp_path / "change.yaml"
+    path.write_text(yaml.safe_dump(layer2))
+    assert world.run("plan", str(path)).stdout.splitlines() == [
+        "! hold      10.252.252.100   held by eve: fibre; while it is in force it keeps away 1 L2 address",
+        "nothing would change",
     ]

@@ -12,7 +12,7 @@ from metalbgp.cli.node_changes import changes
 from metalbgp.cli.wanted import Wanted
 from metalbgp.config import virtualip
 from metalbgp.model.configuration import BGPAdvertisement
-from metalbgp.model.report import NodeReport, RouteReport, SessionReport
+from metalbgp.model.report import NodeReport, OrderReport, RouteReport, SessionReport, UnservedReport
 from metalbgp.model.services import Node
 from metalbgp.model.virtualips import VirtualIP
 from tests.unit.cli.world import CONFIGURATION, before, claim, down, session
@@ -163,3 +163,29 @@ def test_a_cluster_too_large_for_names_is_counted() -> None:
         seen.wanted.set_vip(B, None)
         seen.wanted.set_vip(C, vip(C))
         assert seen.words(report(1), report(2)) == ["announced 1"], "what was missed is not known: for good"
+
+
+HOLD = OrderReport(name=f"hold-{B}", action="Hold", target=B, author="eve", reason="fibre work")
+
+
+def test_a_route_that_goes_by_an_order_and_one_that_comes_when_it_ends_have_their_names() -> None:
+    seen = Seen(A, B)
+    held = report(1, orders=(HOLD,))
+    assert [one.message for one in seen.told(report(2), held) if one.prefix] == [
+        f"route {B}/32 (web/b) withdrawn: held by eve: fibre work"
+    ]
+    assert seen.words(held, report(2))[1:] == [f"announced {B}/32"]
+
+
+def test_an_order_that_stood_before_the_first_line_is_not_taken_for_a_change() -> None:
+    seen = Seen(A, B)
+    held = report(1, orders=(HOLD,))
+    seen.wanted.begin([held])
+    seen.wanted.set_vip(C, vip(C))
+    assert seen.words(held, report(2, orders=(HOLD,))) == [f"announced {C}/32"]
+
+
+def test_a_route_that_goes_because_the_last_pod_here_ended_has_its_name() -> None:
+    seen = Seen(A, B)
+    ended = report(1, unserved=(UnservedReport(B, "web/b"),))
+    assert seen.words(report(2), ended) == [f"withdrawn {B}/32"]

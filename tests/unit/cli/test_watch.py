@@ -21,7 +21,7 @@ from metalbgp.cli.watch_screen import Screen, standing
 from metalbgp.cluster.reflector import Broken, Changed, HeldBack, Reflector, Removed, Synced
 from metalbgp.cluster.resources import NODE_STATES
 from metalbgp.config import nodestate
-from metalbgp.model.report import NodeReport
+from metalbgp.model.report import NodeReport, OrderReport
 from tests.unit.cli.world import NOW, SYSTEM, World, before, down, report, session, waiting
 
 STAMP = "2026-11-25T12:00:00Z"
@@ -126,6 +126,21 @@ def test_what_a_reflector_doubts_is_said() -> None:
         "view-doubtful",
         "a list lacks 9 of 12 nodes; it is asked again in 10s",
     )
+
+
+def test_orders_about_other_peers_are_not_of_the_peers_that_were_asked_for() -> None:
+    orders = tuple(
+        OrderReport(name=name, action=action, target=target)
+        for name, action, target in (
+            ("a", "Shut", "tor-a"),
+            ("b", "Shut", "tor-b"),
+            ("c", "Hold", "10.252.252.100"),
+        )
+    )
+    wish = Wish(connection=None, peers=("tor-b",))  # type: ignore[arg-type]
+    found = narrowed(state("n3", orders=orders), wish)
+    assert found is not None
+    assert [one.name for one in found.orders] == ["b", "c"]
 
 
 def test_node_and_peer_narrow_reports_before_anything_is_compared() -> None:
