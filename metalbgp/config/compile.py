@@ -71,7 +71,7 @@ def compile(objects: Objects, previous: Configuration, *, ignore_exclude_label: 
         peers=peers_now,
         bgp_advertisements=bgp_now,
         l2_advertisements=settle(l2),
-        bfd_profiles=profiles_now,
+        bfd_profiles=_with_those_in_use(profiles_now, peers_now, previous),
         policies=settle(
             policies_read,
             policies.clash,
@@ -141,6 +141,16 @@ def _candidates(
             now = read(raw, findings)
         found.append(Candidate(raw.name, source, findings, now, before.get(_identity(source, raw.name))))
     return found
+
+
+def _with_those_in_use(
+    profiles: Sequence[BFDProfile], peers_now: Iterable[Peer], previous: Configuration
+) -> tuple[BFDProfile, ...]:
+    """A profile that is gone stays for peers whose last good version names it: without it their BFD sessions
+    would end, and routers that take AdminDown for a failure would forget their routes."""
+    missing = {peer.bfd_profile for peer in peers_now} - {one.name for one in profiles}
+    still = (one for one in previous.bfd_profiles if one.name in missing)
+    return tuple(sorted((*profiles, *still), key=lambda one: one.name))
 
 
 def _bgp_reader(

@@ -184,6 +184,11 @@ def test_a_peer_whose_profile_is_missing_waits_and_one_in_force_stays() -> None:
     gone = compiled(peer("p", bfdProfile="fast"), previous=before)
     assert len(gone.configuration.peers) == 1
     assert 'BFDProfile "fast" does not exist' in whys(gone)[0]
+    assert gone.configuration == before  # its BFD session goes on with the profile that is gone
+    again = compiled(peer("p", bfdProfile="fast"), peer("q", bfdProfile="fast"), previous=gone.configuration)
+    assert again.configuration == before and len(again.invalid) == 2
+    without = compiled(peer("p", generation=2), previous=again.configuration).configuration
+    assert without.peers and not without.bfd_profiles
     near = compiled(peer("p", bfdProfile="fsat"), bfd("fast"))
     assert not near.configuration.peers
     assert "did you mean" in whys(near)[0]
