@@ -108,7 +108,7 @@ class Status:
         self._written_at = 0.0
         self._standing: dict[Intent, Detail] = {}  # what the objects say
         self._orphans: set[Intent] = set()  # of them, those that would go with a Pod before ours
-        self._announced: frozenset[Intent] = frozenset()
+        self._announced: dict[Intent, str] = {}  # and the uid of its Service; "": not known
         self._silenced = False
 
     async def run(self, changed: asyncio.Event, urgent: asyncio.Event) -> None:
@@ -123,7 +123,7 @@ class Status:
                 if not known:
                     await self._read_standing()
                     # Said by the life before us: an event is for a change, not for a restart.
-                    self._announced = frozenset(self._standing)
+                    self._announced = dict.fromkeys(self._standing, "")
                     known = True
                 self._warn()
                 await self._write_report()
@@ -186,12 +186,13 @@ class Status:
     async def _write_intents(self) -> None:
         """Only what differs from what stands; nothing at all beyond the limit."""
         wanted = dict(self._intents())
-        fresh = sorted(wanted.keys() - self._announced)
+        uids = self._uids()
+        announced = {one: uids.get(one[1]) or self._announced.get(one, "") for one in wanted}
+        fresh = sorted(intent for intent in wanted if self._is_news(intent, announced[intent]))
         if len(fresh) <= INTENTS:  # beyond it a restart finds nothing standing, and none of them is news
-            uids = self._uids() if fresh else {}
             for protocol, service in fresh:
-                self._say(protocol, service, uids.get(service, ""))
-        self._announced = frozenset(wanted)
+                self._say(protocol, service, announced[protocol, service])
+        self._announced = announced
         if len(wanted) > INTENTS:
             if not self._silenced:
                 logs.warn("intents-off", wanted=len(wanted), limit=INTENTS, see="metalbgp routes")
@@ -208,6 +209,11 @@ class Status:
                 await self._put(intent, detail)
                 self._standing[intent] = detail
                 self._orphans.discard(intent)
+
+    def _is_news(self, intent: Intent, uid: str) -> bool:
+        """It was not announced, or was for another Service of that name."""
+        before = self._announced.get(intent)
+        return before is None or (bool(before) and before != uid)
 
     async def _put(self, intent: Intent, detail: Detail) -> None:
         protocol, service = intent

@@ -26,6 +26,7 @@ class Life:
 
     def __init__(self, client: FakeClient, pod: str) -> None:
         self.intents: dict[Intent, Detail] = {}
+        self.uids: dict[str, str] = {}
         self.events: list[str] = []
         self.warnings: list[tuple[Reference, Reason]] = []
         self.client = client
@@ -43,7 +44,7 @@ class Life:
             owners=list,
             mistakes=tuple,
             warnings=lambda: self.warnings,
-            uids=dict,
+            uids=lambda: self.uids,
             now=lambda: "now",
         )
         self._task = asyncio.create_task(self._status.run(self.changed, self._urgent))
@@ -181,6 +182,27 @@ async def test_services_are_news_one_by_one_and_not_all_of_a_large_cluster_at_a_
     assert (await large.announce(many, "tor"), large.events) == ([], [])
     await large.announce([*many, "new"], "tor")
     assert large.events == ["new"]
+
+
+async def test_a_service_that_was_made_anew_is_told_as_the_first_was_though_nothing_else_changed(
+    lives: Begin,
+) -> None:
+    """Deleted and created between two passes: the old one's events went with it."""
+    client = FakeClient()
+    one = lives(client, "a")
+    one.uids = {"shop/x": "old", "shop/y": "y"}
+    await one.announce(["x", "y"], "tor")
+    await one.announce(["x", "y"], "spine")
+    one.uids = {"shop/x": "new", "shop/y": "y"}
+    await one.announce(["x", "y"], "spine")
+    assert one.events == ["x", "y", "x"]
+    again = lives(client, "a")  # a life that finds it standing does not know for which it was
+    again.uids = one.uids
+    await again.announce(["x", "y"], "spine")
+    assert again.events == []
+    again.uids = {"shop/x": "newer", "shop/y": "y"}
+    await again.announce(["x", "y"], "spine")
+    assert again.events == ["x"]
 
 
 async def test_what_a_limit_keeps_from_the_wire_is_one_event_when_it_begins(
