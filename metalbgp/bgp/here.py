@@ -5,12 +5,12 @@ Elsewhere: seek.py asks, and says what follows.
 """
 
 import socket
-import sys
 from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
 from metalbgp.bgp.values import Neighbor
+from metalbgp.kernel_routes import ipv4, ipv6
 from metalbgp.model.addresses import canonical, family, parse
 from metalbgp.model.reasons import VRFMissing
 
@@ -55,32 +55,13 @@ def vrf(name: str) -> VRFMissing | None:
 
 def near(address: str, net: Path = ROUTES) -> bool:
     """Whether the main table reaches it without a gateway: on a link of this node's own."""
-    wanted, best = parse(address), (-1, True)
-    if wanted.version == 4:
-        for line in _lines(net / "route"):
-            words = line.split()
-            first, gateway, mask = (_number4(words[field]) for field in (1, 2, 7))
-            if int(wanted) & mask == first:
-                best = max(best, (mask.bit_count(), not gateway))
-    else:
-        for line in _lines(net / "ipv6_route"):
-            words = line.split()
-            length = int(words[1], 16)
-            if int(wanted) >> (128 - length) == int(words[0], 16) >> (128 - length) and words[9] != "lo":
-                best = max(best, (length, not int(words[4], 16)))
-    return best[1]
-
-
-def _lines(path: Path) -> list[str]:
-    """Without the titles that one of the two files has."""
+    wanted = parse(address)
+    routes, file = (ipv4, "route") if wanted.version == 4 else (ipv6, "ipv6_route")
+    table = ""
     with suppress(OSError):
-        return [line for line in path.read_text().splitlines() if not line.startswith("Iface")]
-    return []
-
-
-def _number4(text: str) -> int:
-    """/proc/net/route has addresses as the machine's own words."""
-    return int.from_bytes(int(text, 16).to_bytes(4, sys.byteorder), "big")
+        table = (net / file).read_text()
+    found = (one for one in routes(table) if one.covers(int(wanted), wanted.max_prefixlen))
+    return max(((one.length, not one.gateway) for one in found), default=(0, True))[1]
 
 
 def mac(interface: str) -> bytes:

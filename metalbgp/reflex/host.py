@@ -11,6 +11,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
+from metalbgp.kernel_routes import ipv4
+
 SETTINGS: Final = ("arp_ignore", "arp_announce", "rp_filter", "proxy_arp")
 LOCAL: Final = 2000  # addresses that are told at most: kube-ipvs0 has one for every Service
 PROC: Final = Path("/proc")
@@ -21,7 +23,6 @@ _ATTRIBUTE: Final = struct.Struct("=HH")
 _NEW_ADDRESS, _GET_ADDRESS, _DONE, _ERROR = 20, 22, 3, 2
 _DUMP: Final = 0x301
 _IFA_ADDRESS, _IFA_LOCAL = 1, 2
-_UP: Final = 0x1  # RTF_UP
 
 
 def facts(proc: Path = PROC) -> dict[str, Any]:
@@ -61,14 +62,9 @@ def text(path: Path) -> str:
 def default_routes(table: str) -> list[str]:
     """Interfaces over which IPv4's default route goes (/proc/net/route: the main table). Of several only that
     with the lowest metric counts: the kernel looks no further, when it checks where a packet came from."""
-    rows = [line.split() for line in table.splitlines()[1:]]
-    found = [
-        (int(row[6]), row[0])
-        for row in rows
-        if len(row) > 7 and row[1] == row[7] == "00000000" and int(row[3], 16) & _UP
-    ]
-    best = min((metric for metric, _ in found), default=0)
-    return sorted({name for metric, name in found if metric == best})
+    found = [one for one in ipv4(table) if one.length == 0 and one.up]
+    best = min((one.metric for one in found), default=0)
+    return sorted({one.interface for one in found if one.metric == best})
 
 
 def links(table: str) -> list[str]:
