@@ -111,6 +111,7 @@ def prepared(product: Product, address: str, announcers: tuple[str, ...], *, gra
     wanted = {"key": "kubernetes.io/hostname", "operator": "In", "values": list(announcers)}
     product.advertise(nodeSelectors=[{"matchExpressions": [wanted]}])
     product.routed(address, on=announcers, limit=60)
+    product.served(address)
     both = "advertisedAndReceived"
     until(
         f"graceful restart is {'' if graceful else 'not '}negotiated",

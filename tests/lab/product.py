@@ -259,7 +259,20 @@ class Product:
         until(f"{address} leads to {where}", lambda: self.hops(address), lambda h: h == set(on), limit)
 
     def served(self, address: str) -> None:
-        """Until every request of a second is answered: kube-proxy on each node knows every Pod."""
+        """Until every request of a second is answered: kube-proxy on each node knows every Pod.
+
+        Nothing is sent before each knows the address: its node would send the packet back to the router,
+        round and round, and for two minutes conntrack would do so with every connection from the same port,
+        whatever kube-proxy learns meanwhile ("host unreachable"; docs/upgrade.md)."""
+        for node in self.lab.nodes:
+            until(
+                f"kube-proxy of {node.name} knows {address}",
+                partial(
+                    self.lab.node_exec, node.name, ["nft", "list", "map", "ip", "kube-proxy", "service-ips"]
+                ),
+                lambda done: _about(done.stdout, [address]),
+                limit=60,
+            )
 
         def all_answered() -> bool:
             with visiting(self.lab.settings.namespace(CLIENT.name), address) as visits:
@@ -437,6 +450,10 @@ class Product:
         until("no session is left on the router", self.sessions, lambda sessions: not sessions, 30)
         # They have the labels that the next test's Pods have, and would stand behind its Service.
         until("no Pod is left", lambda: self.list("/api/v1/namespaces/default/pods"), lambda p: not p, 90)
+        # The next test has the same addresses and the same client: a connection of this one that a node still
+        # remembers would take a new one from the same port to where the old one went.
+        for node in self.lab.nodes:
+            self.lab.node_exec(node.name, ["conntrack", "-D", "-d", RANGE], check=False)
         self.all_ready(90)
 
     def _removed_all(self) -> bool:

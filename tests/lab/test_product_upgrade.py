@@ -1,4 +1,4 @@
-"""The first release is rolled to the present version and back, and no router loses a route.
+"""The first release is rolled to the present version and back: no router loses a route, no visitor notices.
 
 In:  v0.1.0 of this clone, its image and manifest; requests all the while, each on a new connection; peers
      with graceful restart. Both mixtures are made on purpose: new speakers under an old controller and with
@@ -9,7 +9,6 @@ Out: the law in the test's name. Elsewhere: what an operator types is docs/upgra
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -36,13 +35,12 @@ from tests.lab.product import (
 )
 
 RELEASE: Final = "v0.1.0", "4becbe6c3b5eb19d772665e7fc45baef9dd5ce3f"
-LONG: Final = bool(os.environ.get("METALBGP_LONG"))
 ROLLS: Final = 3  # there, back, and there again
 ALONE: Final = ("n1", "n2", "n3")  # a Service of each node's own: one announcer, so nobody else covers for it
 
 
 @pytest.mark.timeout(600)
-def test_a_release_is_rolled_to_the_present_and_back_and_no_route_is_lost(product: Product) -> None:
+def test_a_release_is_rolled_to_the_present_and_back_and_no_request_fails(product: Product) -> None:
     try:
         release = find(*RELEASE)
     except UnknownVersion as missing:
@@ -63,10 +61,8 @@ def test_a_release_is_rolled_to_the_present_and_back_and_no_route_is_lost(produc
             visits.wait(50)
     found = visits.report
     sys.stdout.write(f"\nrolled {ROLLS} times: {found.asked} requests, {found.failed}\n")
-    # Routes are judged always (never_lost, of single announcers), visitors in the long run alone: on an idle
-    # machine 2 and 24 of some thousand heard "host unreachable", and it is not known yet from whom.
     assert found.asked > 1500
-    assert not LONG or found.failed == []
+    assert found.failed == []
     kept(seen, {f"Service/default/alone-{node}": address for node, address in alone.items()})
     kept(seen, {"Service/default/visited": web})
 
