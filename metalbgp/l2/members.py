@@ -423,6 +423,15 @@ class Members:
             for sight in member.sights.values()
         )
 
+    def macs_beside(self, sender: bytes) -> frozenset[bytes]:
+        """Those of every live member but one."""
+        return frozenset(
+            sight.mac
+            for member in self.everybody()
+            for sight in member.sights.values()
+            if member.sender != sender and sight.state is not Life.DEAD
+        )
+
     def hears_us(self, member: Member, sight: Sight) -> bool:
         return (self.sender, self.life[:4]) in sight.hears
 

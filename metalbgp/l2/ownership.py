@@ -251,10 +251,12 @@ class Ownership:
         """The agent's questions, and ours."""
         wanted = dict(self._probes)
         for sender, addresses in self._asks.items():
+            # Whoever took the address over meanwhile answers as well, and that says nothing of this node.
+            others, token = self.members.macs_beside(sender), OWN_QUESTION + sender.hex()
             for address in addresses:
                 group = self.duties.get(address)
                 if group is not None and address not in wanted:
-                    wanted[address] = Question(group.duty.allowed, OWN_QUESTION + sender.hex(), hurried=True)
+                    wanted[address] = Question(group.duty.allowed, token, hurried=True, others=others)
         self.machine.set_probes(wanted, now)
 
     def _hear_answers(self, now: float) -> None:

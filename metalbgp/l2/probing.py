@@ -29,6 +29,7 @@ class Question(NamedTuple):
     allowed: Filter
     token: str
     hurried: bool = False
+    others: frozenset[bytes] = frozenset()  # MACs whose answer is none: those of whom it is not about
 
     def pause(self, sent: int) -> float:
         """Seconds to wait after so many questions."""
@@ -120,7 +121,7 @@ class Probing:
     def heard(self, interface: str, address: bytes, mac: bytes) -> bool:
         """Somebody says that the address is his. True: it was asked for there."""
         probe = self.probes.get(address)
-        if probe is None or probe.done or interface not in probe.asked_on:
+        if probe is None or probe.done or interface not in probe.asked_on or mac in probe.question.others:
             return False
         probe.answer = interface, mac
         self._end(probe)

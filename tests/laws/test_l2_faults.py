@@ -133,6 +133,20 @@ def test_two_nodes_are_enough_for_a_takeover_and_the_silent_one_is_asked_for_fir
     assert DETECT + 0.1 < it.nobody(since) <= DETECT + ASK
 
 
+def test_a_successors_answer_does_not_keep_the_dead_owner_alive() -> None:
+    """n2 was stopped while n1 died, so n3 took over; back, n2 asks for n1's addresses, and hears n3."""
+    it = world("n1", "n2", "n3", "n4")
+    it.cut("n1")
+    it.run(0.02)
+    it.pause("n2")
+    it.run(0.19)
+    it.resume("n2")
+    since = it.now
+    it.run(3.0)
+    assert it.owners() == {"n2"}
+    assert it.nobody(since) <= DETECT + ASK and it.several(since) == 0
+
+
 def test_of_two_nodes_that_do_not_hear_each_others_heartbeats_none_takes_what_the_other_answers_for() -> None:
     it = world("n1", "n2")
     since = it.now
