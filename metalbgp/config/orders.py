@@ -63,7 +63,7 @@ def decode(data: bytes | Raw) -> Order:
         peer=spec.peer,
         reason=spec.reason,
         author=spec.author,
-        expires=spec.expires or "",
+        expires=(spec.expires or "").upper(),
         created=raw.metadata.creation_timestamp or "",
     )
 

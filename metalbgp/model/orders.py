@@ -46,7 +46,7 @@ class Order(Struct, frozen=True):
 
 def moment(text: str) -> float:
     """RFC 3339 as seconds since 1970; ValueError for what is no time."""
-    found = datetime.fromisoformat(text)
+    found = datetime.fromisoformat(text.upper())  # the API server takes t and z as well
     return (found if found.tzinfo else found.replace(tzinfo=UTC)).timestamp()
 
 

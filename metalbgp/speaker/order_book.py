@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from metalbgp.cluster.reflector import Changed, Removed, Synced
-from metalbgp.model.orders import Order, next_end
+from metalbgp.model.orders import Order, in_force, next_end
 
 LOOK = 30.0  # seconds between two looks at the clock, which may be set while an order waits for its end
 
@@ -26,6 +26,7 @@ class OrderBook:
         self._known: dict[str, Order] = {}  # of the API server, by the view's key
         self._remembered: dict[str, Order] = {}  # of a snapshot, until the view is complete
         self._local: tuple[Order, ...] = ()
+        self._said: tuple[Order, ...] = ()  # of them, those that were in force when they were told
         self._synced = False
         self._timer: asyncio.TimerHandle | None = None
 
@@ -54,14 +55,30 @@ class OrderBook:
         self._say()
         return True
 
-    def _say(self) -> None:
+    def _all(self) -> tuple[Order, ...]:
         names = {one.name for one in self._known.values()}
         remembered = (one for name, one in self._remembered.items() if name not in names)
-        orders = (*self._known.values(), *remembered, *self._local)
+        return (*self._known.values(), *remembered, *self._local)
+
+    def _say(self) -> None:
+        orders = self._all()
         self._tell(orders)
+        self._said = in_force(orders, self._clock())
+        self._arm(orders)
+
+    def _look(self) -> None:
+        orders = self._all()
+        if in_force(orders, self._clock()) != self._said:
+            self._say()
+        else:
+            self._arm(orders)
+
+    def _arm(self, orders: Iterable[Order]) -> None:
+        """Also for one that is over: the clock that said so may be set back."""
         if self._timer is not None:
             self._timer.cancel()
-        now = self._clock()
+        orders, now = tuple(orders), self._clock()
         end = next_end(orders, now)
-        loop = asyncio.get_running_loop()
-        self._timer = None if end is None else loop.call_later(min(end - now, LOOK), self._say)
+        wait = LOOK if end is None else min(end - now, LOOK)
+        ends = any(one.expires for one in orders)
+        self._timer = asyncio.get_running_loop().call_later(wait, self._look) if ends else None

@@ -11,6 +11,7 @@ import pytest
 from msgspec.structs import replace
 
 from metalbgp.cluster.errors import Forbidden, Unreachable
+from metalbgp.cluster.reflector import Changed
 from metalbgp.cluster.resources import SPEAKER_ORDERS
 from metalbgp.config import orders
 from metalbgp.model.configuration import Configuration, Peer
@@ -18,7 +19,9 @@ from metalbgp.model.orders import HOLD, Order, in_force, obeyed
 from metalbgp.model.reasons import HeldByOrder, NoMatchingAdvertisement, ShutByOrder
 from metalbgp.model.routes import Attributes
 from metalbgp.speaker import loop as module
+from metalbgp.speaker import order_book
 from metalbgp.speaker.announcer import Announcer
+from metalbgp.speaker.order_book import OrderBook
 from metalbgp.speaker.record import Record
 from metalbgp.speaker.snapshot import Snapshots
 from tests.unit.speaker.test_loop import CONFIGURATION, NS, TOR, World, ended, until, vip
@@ -69,6 +72,12 @@ def test_an_order_is_over_at_its_time_and_not_before() -> None:
     order = hold(1, expires=at(NOON))
     assert one.set_orders([order], NOON - 0.001).wants == ((*ONE, None),)
     assert one.set_orders([order], NOON).wants == ((*ONE, Attributes()),)
+
+
+def test_what_the_api_server_takes_for_a_time_is_one() -> None:
+    spec = '{"action":"Hold","address":"198.51.100.1","expires":"2026-01-01t12:00:00.123456789z"}'
+    order = orders.decode(f'{{"metadata":{{"name":"h"}},"spec":{spec}}}'.encode())
+    assert order.expires == "2026-01-01T12:00:00.123456789Z" and 0.12 < order.until - NOON < 0.13
 
 
 def test_a_hold_for_another_node_is_not_ours() -> None:
@@ -203,6 +212,24 @@ async def test_an_order_ends_without_a_word_of_the_api_server(
     await until(lambda: world.prefixes() == ["198.51.100.1/32"])
     assert datetime.now(UTC).timestamp() >= end
     await ended(task)
+
+
+async def test_a_clock_that_jumps_and_is_set_back_ends_no_order_for_good(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(order_book, "LOOK", 0.01)
+    now = [NOON]
+    seen: list[tuple[Order, ...]] = [()]
+    book = OrderBook(lambda orders: seen.append(in_force(orders, now[0])), lambda: now[0])
+    order = hold(1, expires=at(NOON + 3600))
+    book.event(Changed("h", None, order))
+    expected: tuple[Order, ...]
+    for hours, expected in ((0, (order,)), (24, ()), (0, (order,)), (2, ())):
+        now[0] = NOON + hours * 3600
+        await until(lambda expected=expected: seen[-1] == expected)  # type: ignore[misc]
+    told = len(seen)
+    await asyncio.sleep(0.05)
+    assert len(seen) == told  # nothing is said where nothing changed
 
 
 async def test_a_hold_survives_a_restart_without_the_api_server(
