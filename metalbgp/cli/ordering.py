@@ -79,6 +79,9 @@ def taking(command: Command) -> Command:
 
 
 def why_of(given: dict[str, Any]) -> Why:
+    for option, longest in (("reason", 1024), ("author", 253)):  # as the CRD has it
+        if (length := len(given[option])) > longest:
+            raise click.UsageError(f"--{option} has {length} characters, {longest} at most")
     return Why(given.pop("reason"), given.pop("author"), given.pop("lasts"))
 
 

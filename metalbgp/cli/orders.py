@@ -5,18 +5,20 @@ In:  SpeakerOrders, NodeStates, Pods. Out: one row an order, those of single nod
 Elsewhere: giving one is hold, shut, drain; what they mean is docs/orders.md.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
 import click
 from msgspec import Struct
+from msgspec.structs import replace
 
 from metalbgp.cli.access import together
 from metalbgp.cli.ages import age, ago, seconds_since
 from metalbgp.cli.obeying import order_of
 from metalbgp.cli.options import Look, Setup, common, run
 from metalbgp.cli.render import Answer, Table, listed
+from metalbgp.model.configuration import Configuration
 from metalbgp.model.orders import DRAIN, Order
 from metalbgp.model.report import NodeReport
 
@@ -38,6 +40,7 @@ class OrderRow(Struct, frozen=True):
     obeyed_by: tuple[str, ...]
     missing: tuple[str, ...] = ()  # nodes whose speaker is ready and does not say so
     problem: bool = False
+    absent: str = ""  # why nobody has anything to obey: what it names is not there
 
 
 @click.command("orders", short_help="What is held, shut and drained: by whom, why, until when.")
@@ -50,13 +53,16 @@ def command(setup: Setup, /, **given: Any) -> None:
 
 async def answer(look: Look) -> Answer:
     cluster, wish = look.cluster, look.wish
-    known, reports, speakers = await together(cluster.orders(), cluster.reports(), cluster.speakers())
+    known, reports, speakers, configuration = await together(
+        cluster.orders(), cluster.reports(), cluster.speakers(), cluster.configuration()
+    )
     nodes = {report.node for report in reports}
     wish.check(nodes, {one.peer for one in known if one.peer})
     live = speakers.live if speakers.known else frozenset(nodes)
     ready = {report.node: report for report in reports if report.node in live}
     now = look.now()
-    found = [row_of(one, ready, now) for one in known] + list(local_rows(reports, now))
+    rows = (replace(row_of(one, ready, now), absent=missed(one, nodes, configuration)) for one in known)
+    found = [*rows, *local_rows(reports, now)]
     shown = [
         row
         for row in sorted(found, key=lambda row: (row.over, row.action, row.target, row.node))
@@ -99,6 +105,17 @@ def row_of(one: Order, ready: Mapping[str, NodeReport], now: datetime) -> OrderR
     )
 
 
+def missed(one: Order, nodes: Collection[str], configuration: Configuration) -> str:
+    """An order that was written by hand may name what is not there; the verbs give no such one."""
+    if one.node and one.node not in nodes:
+        return f"no speaker ever reported from {one.node}"
+    if one.peer and one.peer not in {peer.name for peer in configuration.peers}:
+        return f"there is no peer {one.peer}"
+    if one.address and configuration.pool_of(one.address) is None:
+        return f"{one.address} is in no pool"
+    return ""
+
+
 def local_rows(reports: Sequence[NodeReport], now: datetime) -> Sequence[OrderRow]:
     return [
         OrderRow(
@@ -139,4 +156,6 @@ def obeyed_words(row: OrderRow, now: datetime) -> str:
     if row.over:
         return f"over, {ago(row.expires, now)}"
     count = f"{len(row.obeyed_by)}/{len(row.obeyed_by) + len(row.missing)}"
+    if row.absent:
+        return f"{count}, {row.absent}"
     return f"{count}, not by {listed(row.missing, 3)}" if row.missing else count

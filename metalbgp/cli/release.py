@@ -31,8 +31,13 @@ def command(setup: Setup, /, peer: str, node: str, end: bool, **given: Any) -> N
         name = await peer_of(look.cluster, peer)
         where = await node_of(look.cluster, node) if node else ""
         what = What(RELEASE, (name,), where)
-        return await (
-            take_back(look, what) if end else give(look, what, replace(why, lasts=why.lasts or LASTS))
-        )
+        if end:
+            return await take_back(look, what)
+        made = await give(look, what, replace(why, lasts=why.lasts or LASTS))
+        configuration = await look.cluster.configuration()
+        if any(peer.name == name and not peer.withdraw_limit for peer in configuration.peers):
+            note = f"{name} has no metalbgp.io/withdraw-limit, so nothing is held back"
+            return replace(made, notes=(*made.notes, note))
+        return made
 
     run(setup, given, answer)

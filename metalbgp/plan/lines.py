@@ -53,7 +53,8 @@ def lines(
         screen += _labelled("lacks", found.lacks.explain())
     if found.claims:
         screen += _labelled("endpoints", _endpoints(found.endpoints, found.policy))
-    for part in dict.fromkeys(tuple(_bgp(announcement, wire)) for announcement in found.bgp):
+    apart = len({announcement.reason for announcement in found.bgp}) > 1  # one address has what another lacks
+    for part in dict.fromkeys(tuple(_bgp(announcement, wire, apart)) for announcement in found.bgp):
         screen += part  # what is said of both addresses of a dual-stack Service is said once
     for part in dict.fromkeys(tuple(_l2(ownership, answers)) for ownership in found.l2):
         screen += part
@@ -101,9 +102,10 @@ def _endpoints(endpoints: Endpoints, policy: str) -> str:
     return f"{endpoints.serving} serving of {endpoints.total}{where}, policy {policy}: {may}"
 
 
-def _bgp(announcement: Announcement, wire: Wire) -> Iterator[str]:
+def _bgp(announcement: Announcement, wire: Wire, apart: bool) -> Iterator[str]:
     if announcement.reason is not None:
-        yield from _labelled("BGP", f"no: {announcement.reason.explain()}")
+        what = f"{announcement.address} no" if apart else "no"
+        yield from _labelled("BGP", f"{what}: {announcement.reason.explain()}")
         return
     names = ", ".join(announcement.advertisements)
     target = announcement.prefix or f"{announcement.address}: nobody announces it"

@@ -5,7 +5,7 @@ from msgspec import json
 from msgspec.structs import replace
 
 from metalbgp.cli import wire
-from metalbgp.model.report import UnservedReport
+from metalbgp.model.report import OrderReport, UnservedReport
 from tests.unit.cli.world import (
     CONFIGURATION,
     EXCLUDE,
@@ -67,6 +67,19 @@ def test_two_addresses_that_came_in_two_ways_say_so_each_for_itself() -> None:
     assert [line for line in lines if line.startswith("  given")] == [
         f"  given       {GIVEN}: 10.252.252.100",
         f"  given       {beside}: fd00::1",
+    ]
+
+
+def test_of_two_addresses_the_one_that_is_held_is_named() -> None:
+    world = World()
+    world.objects["virtualips"].append(claim("10.252.252.101", "web/nginx"))
+    order = OrderReport(name="h", action="Hold", target="10.252.252.101", author="eve")
+    for name in ("n1", "n2", "n3"):
+        world.report(name, orders=(order,))
+    found = [line for line in world.run("explain", "nginx").stdout.splitlines() if line.startswith("  BGP")]
+    assert found == [
+        "  BGP         advertisement external → 10.252.252.100/32",
+        "  BGP         10.252.252.101 no: held by eve",
     ]
 
 

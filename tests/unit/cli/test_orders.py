@@ -266,3 +266,30 @@ def test_what_a_node_that_leaves_withdrew_is_missing_nowhere() -> None:
         "orders       drain n1 by eve: new disk · n1 leaves (drained by eve: new disk): 1 route withdrawn, "
         "1 less preferred, nobody else announces 10.252.252.101/32"
     )
+
+
+@pytest.mark.parametrize(
+    ("order", "words"),
+    [
+        (Order(name="a", action="Drain", node="n9"), "0/0, no speaker ever reported from n9"),
+        (Order(name="b", action="Shut", peer="tor-z"), "0/3, there is no peer tor-z"),
+        (Order(name="c", action="Hold", address="192.0.2.1"), "0/3, 192.0.2.1 is in no pool"),
+    ],
+    ids=lambda value: getattr(value, "action", ""),
+)
+def test_an_order_about_what_is_not_there_says_so(order: Order, words: str) -> None:
+    world = World()
+    put(world, order)
+    assert words in world.run("orders").stdout
+
+
+def test_a_reason_that_no_order_can_carry_is_wrong_usage_and_nothing_is_written() -> None:
+    world = World()
+    result = world.run("shut", "tor-b", "--reason", "x" * 1025)
+    assert result.exit_code == 2 and "--reason has 1025 characters, 1024 at most" in result.stderr
+    assert specs(world) == []
+
+
+def test_a_release_of_a_peer_without_a_limit_says_that_nothing_is_held_back() -> None:
+    result = World().run("release", "tor-b")
+    assert result.exit_code == 0 and "tor-b has no metalbgp.io/withdraw-limit" in result.stderr
