@@ -3,25 +3,15 @@
 Needs root, FRR and network namespaces.
 """
 
-import os
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
 from metalbgp.model import extended
-from tests.wire.bgp_lab import BGPD, Lab, laboratory
+from tests.wire.bgp_lab import Lab
 from tests.wire.doing import wait_for
 
-pytestmark = pytest.mark.skipif(os.geteuid() != 0 or not BGPD.exists(), reason="needs root and FRR")
-
 ONE = {4: "192.0.2.1/32", 6: "2001:db8::1/128"}
-
-
-@pytest.fixture
-def lab() -> Iterator[Lab]:
-    with laboratory() as made:
-        yield made
 
 
 @pytest.mark.parametrize("family", [4, 6])

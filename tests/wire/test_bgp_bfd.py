@@ -9,11 +9,11 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import pytest
 
-from tests.wire.bgp_lab import SPEAKER, Agent, Attributes, Key, Lab, Router, children, cmdline, laboratory
+from tests.wire.bgp_lab import SPEAKER, Agent, Attributes, Key, Lab, Router, children, cmdline
 from tests.wire.doing import wait_for
 
 PREFIX = "198.51.100.1/32"
@@ -22,12 +22,6 @@ PROFILE = " profile fast\n  receive-interval 100\n  transmit-interval 100"
 BFD = {"receive": 100, "transmit": 100}
 FIGURE = 0.4  # seconds from the loss of a node to routes that are gone
 Moments = list[tuple[float, str]]  # seconds since the event, what the router holds from then on
-
-
-@pytest.fixture
-def lab() -> Iterator[Lab]:
-    with laboratory() as made:
-        yield made
 
 
 def up(lab: Lab, *, graceful: int = 0) -> tuple[Router, Agent, dict[Key, Attributes]]:

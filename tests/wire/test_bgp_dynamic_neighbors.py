@@ -1,27 +1,15 @@
 """A router that takes neighbours from a range, and a session begun anew: neither end may be fooled."""
 
-import os
 import select
 import time
-from collections.abc import Iterator
 
-import pytest
-
-from tests.wire.bgp_lab import BGPD, Agent, Attributes, Key, Lab, Router, laboratory
+from tests.wire.bgp_lab import Agent, Attributes, Key, Lab, Router
 from tests.wire.doing import run
-
-pytestmark = pytest.mark.skipif(os.geteuid() != 0 or not BGPD.exists(), reason="needs root and FRR")
 
 RANGE = """ neighbor nodes peer-group
  neighbor nodes remote-as 65001
  bgp listen range 10.90.1.0/24 peer-group nodes
 """
-
-
-@pytest.fixture
-def lab() -> Iterator[Lab]:
-    with laboratory() as made:
-        yield made
 
 
 def connections(router: Router) -> int:

@@ -4,18 +4,12 @@ The machine's own clock is not touched: every Python process of the speaker gets
 adds what a file says. Hold timers of the routers are the judges: they are right.
 """
 
-import os
-from collections.abc import Iterator
 from operator import gt
 from pathlib import Path
 
-import pytest
-
-from tests.wire.bgp_lab import BGPD, ROOT, Lab, Router, laboratory
+from tests.wire.bgp_lab import ROOT, Lab, Router
 from tests.wire.bgp_stand import Stand
 from tests.wire.doing import wait_for
-
-pytestmark = pytest.mark.skipif(os.geteuid() != 0 or not BGPD.exists(), reason="needs root and FRR")
 
 DAY = 86400
 FOOL = """import os
@@ -34,12 +28,6 @@ def _time():
 
 time.time = _time
 """
-
-
-@pytest.fixture
-def lab() -> Iterator[Lab]:
-    with laboratory() as made:
-        yield made
 
 
 def jump(folder: Path, seconds: float) -> None:

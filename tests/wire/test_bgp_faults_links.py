@@ -1,24 +1,14 @@
 """What a link does to sessions: it flaps, and it carries one direction alone. Real FRR, both families."""
 
-import os
 import select
-from collections.abc import Iterator
 
 import pytest
 
-from tests.wire.bgp_lab import BGPD, Lab, Router, laboratory
+from tests.wire.bgp_lab import Lab, Router
 from tests.wire.bgp_stand import Stand
 from tests.wire.doing import run, wait_for
 
-pytestmark = pytest.mark.skipif(os.geteuid() != 0 or not BGPD.exists(), reason="needs root and FRR")
-
 CUTS = 20
-
-
-@pytest.fixture
-def lab() -> Iterator[Lab]:
-    with laboratory() as made:
-        yield made
 
 
 def carrier(router: Router, state: str) -> None:

@@ -8,21 +8,12 @@ container and the real agent are in tests/lab/test_product_faults.py.
 import os
 import signal
 import sys
-from collections.abc import Iterator
 
 import pytest
 
-from tests.wire.bgp_lab import BGPD, ROOT, Attributes, Key, Lab, children, cmdline, laboratory
+from tests.wire.bgp_lab import ROOT, Attributes, Key, Lab, children, cmdline
 from tests.wire.bgp_stand import Stand, prefix
 from tests.wire.doing import wait_for
-
-pytestmark = pytest.mark.skipif(os.geteuid() != 0 or not BGPD.exists(), reason="needs root and FRR")
-
-
-@pytest.fixture
-def lab() -> Iterator[Lab]:
-    with laboratory() as made:
-        yield made
 
 
 def many(it: Stand, count: int) -> dict[Key, Attributes]:

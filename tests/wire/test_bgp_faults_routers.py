@@ -6,24 +6,14 @@ are in test_bgp_sessions.py; what FRR never says is test_bgp_faults_scripted.py.
 """
 
 import base64
-import os
-from collections.abc import Iterator
 from contextlib import nullcontext
 from operator import gt
 
 import pytest
 
-from tests.wire.bgp_lab import BGPD, Lab, Router, laboratory
+from tests.wire.bgp_lab import Lab, Router
 from tests.wire.bgp_stand import Stand
 from tests.wire.doing import run, wait_for
-
-pytestmark = pytest.mark.skipif(os.geteuid() != 0 or not BGPD.exists(), reason="needs root and FRR")
-
-
-@pytest.fixture
-def lab() -> Iterator[Lab]:
-    with laboratory() as made:
-        yield made
 
 
 def test_a_router_that_is_busy_for_less_than_the_hold_time_costs_nothing(lab: Lab) -> None:

@@ -3,13 +3,9 @@
 Beside it is a real FRR whose sessions must never notice. Every test ends with both tables as wanted.
 """
 
-import os
 import struct
-from collections.abc import Iterator
 
-import pytest
-
-from tests.wire.bgp_lab import BGPD, Agent, Attributes, Key, Lab, laboratory
+from tests.wire.bgp_lab import Agent, Attributes, Key, Lab
 from tests.wire.bgp_scripted import (
     AS4,
     KEEPALIVE,
@@ -23,16 +19,8 @@ from tests.wire.bgp_scripted import (
 )
 from tests.wire.bgp_stand import prefix
 
-pytestmark = pytest.mark.skipif(os.geteuid() != 0 or not BGPD.exists(), reason="needs root and FRR")
-
 PATH = bytes.fromhex("40010100 4002060201 0000fde9 400304 0a5a0301")  # ORIGIN, AS_PATH, NEXT_HOP
 NLRI = bytes.fromhex("20c6336401")
-
-
-@pytest.fixture
-def lab() -> Iterator[Lab]:
-    with laboratory() as made:
-        yield made
 
 
 class Pair:

@@ -1,24 +1,12 @@
 """What the speaker's BGP half costs: printed with pytest -s, with limits that only a fault exceeds."""
 
-import os
 import statistics
 import sys
 import time
-from collections.abc import Iterator
-
-import pytest
 
 from bench.bounce import bounce
-from tests.wire.bgp_lab import BGPD, Attributes, Key, Lab, laboratory, resident
+from tests.wire.bgp_lab import Attributes, Key, Lab, resident
 from tests.wire.doing import wait_for
-
-pytestmark = pytest.mark.skipif(os.geteuid() != 0 or not BGPD.exists(), reason="needs root and FRR")
-
-
-@pytest.fixture
-def lab() -> Iterator[Lab]:
-    with laboratory() as made:
-        yield made
 
 
 def test_figures_of_one_session(lab: Lab) -> None:

@@ -6,23 +6,12 @@ restart-time below that would not do, and nothing here is quicker.
 
 import os
 import signal
-from collections.abc import Iterator
 
-import pytest
-
-from tests.wire.bgp_lab import Attributes, Key, Lab, laboratory
+from tests.wire.bgp_lab import Attributes, Key, Lab
 from tests.wire.doing import wait_for
 from tests.wire.gobgp_lab import GoBGP
 
-pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
-
 LIMIT = 40.0
-
-
-@pytest.fixture
-def lab() -> Iterator[Lab]:
-    with laboratory() as made:
-        yield made
 
 
 def routes(peer: str) -> dict[Key, Attributes]:

@@ -1,22 +1,9 @@
 """What a router sends us is refused and not held, however much it is, and our own routes do not notice."""
 
-import os
-from collections.abc import Iterator
-
-import pytest
-
 from bench.inbound import flood, originate
-from tests.wire.bgp_lab import BGPD, Lab, laboratory
-
-pytestmark = pytest.mark.skipif(os.geteuid() != 0 or not BGPD.exists(), reason="needs root and FRR")
+from tests.wire.bgp_lab import Lab
 
 ROUTES = 100_000
-
-
-@pytest.fixture
-def lab() -> Iterator[Lab]:
-    with laboratory() as made:
-        yield made
 
 
 def test_a_whole_table_from_a_router_costs_nothing_that_lasts(lab: Lab) -> None:

@@ -3,17 +3,11 @@
 The rest of BGPPeer is test_bgp_peers.py. FRR's zebra runs here, because it sends the router advertisements.
 """
 
-import os
-from collections.abc import Iterator
 from typing import Any
 
-import pytest
-
-from tests.wire.bgp_lab import BGPD, SPEAKER, Agent, Lab, Router, laboratory
+from tests.wire.bgp_lab import SPEAKER, Agent, Lab, Router
 from tests.wire.doing import run, wait_for
 from tests.wire.objects import Cluster, bgppeer
-
-pytestmark = pytest.mark.skipif(os.geteuid() != 0 or not BGPD.exists(), reason="needs root and FRR")
 
 NODE = ("10.90.0.2", "fd90::2")
 UNNUMBERED = """ neighbor v0 interface remote-as external
@@ -21,12 +15,6 @@ UNNUMBERED = """ neighbor v0 interface remote-as external
   neighbor v0 activate
  exit-address-family
 """
-
-
-@pytest.fixture
-def lab() -> Iterator[Lab]:
-    with laboratory() as made:
-        yield made
 
 
 def started(lab: Lab) -> Agent:

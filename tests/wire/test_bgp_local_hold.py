@@ -2,19 +2,12 @@
 
 import subprocess
 import sys
-from collections.abc import Iterator
 
 import pytest
 
-from tests.wire.bgp_lab import ROOT, Lab, Speaker, laboratory
+from tests.wire.bgp_lab import ROOT, Lab, Speaker
 
 ADDRESS = "198.51.100.7"
-
-
-@pytest.fixture
-def lab() -> Iterator[Lab]:
-    with laboratory() as made:
-        yield made
 
 
 def metalbgp(speaker: Speaker, *words: str) -> "subprocess.CompletedProcess[str]":

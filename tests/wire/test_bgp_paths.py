@@ -2,22 +2,13 @@
 
 import json
 import socket
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import pytest
-
-from tests.wire.bgp_lab import Agent, Lab, Router, laboratory
+from tests.wire.bgp_lab import Agent, Lab, Router
 from tests.wire.doing import wait_for
 
 BFD = {"receive": 100, "transmit": 100}
-
-
-@pytest.fixture
-def lab() -> Iterator[Lab]:
-    with laboratory() as made:
-        yield made
 
 
 class Reflex:

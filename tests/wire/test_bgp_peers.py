@@ -3,25 +3,13 @@
 Needs root, FRR and network namespaces. Timers are test_bgp_timers.py, routes test_bgp_attributes.py.
 """
 
-import os
-from collections.abc import Iterator
 from typing import Any
 
-import pytest
-
-from tests.wire.bgp_lab import BGPD, SPEAKER, Agent, Lab, Router, laboratory
+from tests.wire.bgp_lab import SPEAKER, Agent, Lab, Router
 from tests.wire.doing import run, wait_for
 from tests.wire.objects import Cluster, bgppeer
 
-pytestmark = pytest.mark.skipif(os.geteuid() != 0 or not BGPD.exists(), reason="needs root and FRR")
-
 NODE = ("10.90.0.2", "fd90::2")
-
-
-@pytest.fixture
-def lab() -> Iterator[Lab]:
-    with laboratory() as made:
-        yield made
 
 
 def started(lab: Lab) -> Agent:

@@ -4,22 +4,10 @@ Needs root, FRR and network namespaces. What a NOTIFICATION says is in test_bgp_
 """
 
 import base64
-import os
-from collections.abc import Iterator
 from typing import Any
 
-import pytest
-
-from tests.wire.bgp_lab import BGPD, Agent, Lab, laboratory
+from tests.wire.bgp_lab import Agent, Lab
 from tests.wire.doing import run
-
-pytestmark = pytest.mark.skipif(os.geteuid() != 0 or not BGPD.exists(), reason="needs root and FRR")
-
-
-@pytest.fixture
-def lab() -> Iterator[Lab]:
-    with laboratory() as made:
-        yield made
 
 
 def told(agent: Agent, peer: str, words: str) -> None:

@@ -6,21 +6,12 @@ Needs root, FRR and network namespaces. Section numbers of traps are those of do
 import os
 import random
 import signal
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
-from tests.wire.bgp_lab import BGPD, Agent, Attributes, Key, Lab, Router, laboratory
+from tests.wire.bgp_lab import Agent, Attributes, Key, Lab, Router
 from tests.wire.doing import wait_for
-
-pytestmark = pytest.mark.skipif(os.geteuid() != 0 or not BGPD.exists(), reason="needs root and FRR")
-
-
-@pytest.fixture
-def lab() -> Iterator[Lab]:
-    with laboratory() as made:
-        yield made
 
 
 def start(lab: Lab, routers: int = 1, families: tuple[int, ...] = (4, 6), **changes: Any) -> Agent:

@@ -8,33 +8,22 @@ import os
 import select
 import signal
 import socket
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from bench.processes import seconds
 from tests.wire.bgp_lab import (
-    BGPD,
     SPEAKER,
     Attributes,
     Key,
     Lab,
     children,
     cmdline,
-    laboratory,
     routes,
     two_routers,
 )
 from tests.wire.doing import run, wait_for
-
-pytestmark = pytest.mark.skipif(os.geteuid() != 0 or not BGPD.exists(), reason="needs root and FRR")
-
-
-@pytest.fixture
-def lab() -> Iterator[Lab]:
-    with laboratory() as made:
-        yield made
 
 
 def secret(text: str) -> str:

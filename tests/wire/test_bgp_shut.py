@@ -1,19 +1,11 @@
 """A session that somebody shuts: its routes go first, its router reads why, the others notice nothing."""
 
-from collections.abc import Iterator
-
 import pytest
 
-from tests.wire.bgp_lab import Lab, laboratory, routes, two_routers
+from tests.wire.bgp_lab import Lab, routes, two_routers
 from tests.wire.doing import wait_for
 
 WHY = "new line card: is shutdown json for tor-b"  # words that ExaBGP would obey in a command
-
-
-@pytest.fixture
-def lab() -> Iterator[Lab]:
-    with laboratory() as made:
-        yield made
 
 
 @pytest.mark.parametrize("restart", [0, 60], ids=["plain", "graceful"])

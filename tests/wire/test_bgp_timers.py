@@ -4,21 +4,9 @@ Counted against a second session beside it, never against a clock: the machine m
 """
 
 import json
-import os
-from collections.abc import Iterator
 
-import pytest
-
-from tests.wire.bgp_lab import BGPD, Lab, Router, laboratory
+from tests.wire.bgp_lab import Lab, Router
 from tests.wire.doing import run, wait_for
-
-pytestmark = pytest.mark.skipif(os.geteuid() != 0 or not BGPD.exists(), reason="needs root and FRR")
-
-
-@pytest.fixture
-def lab() -> Iterator[Lab]:
-    with laboratory() as made:
-        yield made
 
 
 def keepalives(router: Router) -> int:
