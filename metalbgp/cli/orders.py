@@ -86,7 +86,8 @@ def row_of(one: Order, ready: Mapping[str, NodeReport], now: datetime) -> OrderR
     where = {one.node} if one.node else set(ready)
     by = {name for name, report in ready.items() if any(each.name == one.name for each in report.orders)}
     over = one.until <= now.timestamp()
-    missing = set() if over else where & ready.keys() - by
+    cut = {name for name, report in ready.items() if report.orders_total > len(report.orders)}
+    missing = set() if over else where & ready.keys() - by - cut
     young = (seconds_since(one.created, now) or 0.0) < HEARD
     return OrderRow(
         name=one.name,

@@ -87,7 +87,7 @@ def merge_patch(report: NodeReport, owner: dict[str, Any] | None = None) -> dict
 
 
 def status(report: NodeReport) -> dict[str, Any]:
-    """At most LIMIT bytes: of routes that wait and of duties as many as fit; the counts stay whole."""
+    """At most LIMIT bytes: of routes that wait, duties and orders as many as fit; the counts stay whole."""
     report = _fitting(report)
     up = sum(session.state == "Established" for session in report.sessions)
     # `established` is for kubectl's columns, which cannot count: derived, never read.
@@ -98,4 +98,6 @@ def _fitting(report: NodeReport) -> NodeReport:
     while (report.unconfirmed or report.duties) and len(_json(written(report))) > LIMIT:
         unconfirmed = report.unconfirmed[: len(report.unconfirmed) * 3 // 4]
         report = replace(report, unconfirmed=unconfirmed, duties=report.duties[: len(report.duties) * 3 // 4])
+    while report.orders and len(_json(written(report))) > LIMIT:
+        report = replace(report, orders=report.orders[: len(report.orders) * 3 // 4])
     return report

@@ -6,7 +6,7 @@ Elsewhere: the states' meaning is bgp/journal.py; when a report is written is st
 """
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, Protocol
 
@@ -15,7 +15,7 @@ from msgspec import Struct
 
 from metalbgp.bgp.values import Neighbor
 from metalbgp.model.configuration import Peer
-from metalbgp.model.orders import Order
+from metalbgp.model.orders import HOLD, Order
 from metalbgp.model.reasons import MaximumReached, Reason, ShutByOrder, WithdrawalsHeld
 from metalbgp.model.report import (
     DrainReport,
@@ -33,6 +33,7 @@ from metalbgp.speaker.guard import Guard
 from metalbgp.speaker.metrics import Answered, Snapshot
 from metalbgp.speaker.neighbors import RefusedPeer
 
+ORDERS = 250  # in a NodeState; those after the first 50 without reason and author
 SHOWN = 50  # routes that wait, and duties, in a NodeState: it stays under 64 KiB (contracts.md)
 PROBLEMS = 10
 PROBLEM_AGE = 600.0  # seconds a problem is shown after it was last heard of: nobody tells us that it is over
@@ -204,7 +205,8 @@ class Record:
             ),
             duties_total=len(owned),
             drain=drain_report(announcer),
-            orders=tuple(order_report(one) for one in announcer.orders_here[:SHOWN]),
+            orders=order_reports(announcer.orders_here),
+            orders_total=len(announcer.orders_here),
             unserved=tuple(UnservedReport(*one) for one in sorted(announcer.pods.ended)[:SHOWN]),
             problems=(*guarded, *self.problems(moment), *l2_problems(l2))[:PROBLEMS],
             **about,
@@ -343,6 +345,13 @@ def drain_report(announcer: Announcer) -> tuple[DrainReport, ...]:
         stays=tuple(sorted(found.stays)[:PROBLEMS]),
     )
     return (made,)
+
+
+def order_reports(found: Sequence[Order]) -> tuple[OrderReport, ...]:
+    """Whoever plans for this node needs all of them. Those that no object has stand first."""
+    first = sorted(found, key=lambda one: (not one.local, one.action == HOLD, one.name))
+    made = [order_report(one) for one in first[:ORDERS]]
+    return (*made[:SHOWN], *(msgspec.structs.replace(one, reason="", author="") for one in made[SHOWN:]))
 
 
 def order_report(one: Order) -> OrderReport:

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from metalbgp.config import orders
 from metalbgp.model.orders import Order
@@ -293,3 +294,13 @@ def test_a_reason_that_no_order_can_carry_is_wrong_usage_and_nothing_is_written(
 def test_a_release_of_a_peer_without_a_limit_says_that_nothing_is_held_back() -> None:
     result = World().run("release", "tor-b")
     assert result.exit_code == 0 and "tor-b has no metalbgp.io/withdraw-limit" in result.stderr
+
+
+def test_a_speaker_that_cannot_report_all_of_its_orders_is_not_accused() -> None:
+    world = World()
+    put(world, hold())
+    obeyed(world, only=("n1", "n2"))
+    assert world.run("orders").exit_code == 1
+    world.report("n3", orders=(replace(HELD, name="another"),), orders_total=2)
+    result = world.run("orders")
+    assert result.exit_code == 0 and "not by" not in result.stdout

@@ -8,12 +8,13 @@ from types import MappingProxyType
 from typing import Any
 
 import pytest
+from msgspec import json
 from msgspec.structs import replace
 
 from metalbgp.cluster.errors import Forbidden, Unreachable
 from metalbgp.cluster.reflector import Changed
 from metalbgp.cluster.resources import SPEAKER_ORDERS
-from metalbgp.config import orders
+from metalbgp.config import nodestate, orders
 from metalbgp.model.configuration import Configuration, Peer
 from metalbgp.model.orders import HOLD, Order, in_force, obeyed
 from metalbgp.model.reasons import HeldByOrder, NoMatchingAdvertisement, ShutByOrder
@@ -124,15 +125,34 @@ def test_the_twin_of_a_shut_peer_does_not_run_in_its_place() -> None:
     assert {each.peer.name for each in one.refused_peers} == {"tor", "twin"}
 
 
+class Nothing:
+    """Of L2."""
+
+    state = None
+    owned: Mapping[str, Any] = MappingProxyType({})
+    counters: Mapping[str, Any] = MappingProxyType({})
+
+
+def test_of_many_orders_all_are_reported_whom_they_concern_and_what_is_cut_is_counted() -> None:
+    """Whoever explains an address reads them there; and the object stays as small as it must."""
+    one, talk = announcer(), {"reason": "r" * 1024, "author": "a" * 253}
+    many = [hold(number, **talk) for number in range(150)]
+    one.set_orders([*many, hold(151, name="local", local=True), shut()], NOON)
+    report = Record("n1").report(one, Nothing(), 0.0)
+    assert len(report.orders) == report.orders_total == 152
+    assert [each.name for each in report.orders[:2]] == ["local", "shut-tor"]
+    told = nodestate.decode(json.encode(nodestate.encode(report, NS, NS)))
+    assert {each.target for each in told.orders} == {each.target for each in report.orders}
+    assert told.orders[2].reason and not told.orders[-1].reason
+    one.set_orders([hold(number, name=f"{number:03}" * 80, **talk) for number in range(400)], NOON)
+    body = json.encode(nodestate.encode(Record("n1").report(one, Nothing(), 0.0), NS, NS))
+    told = nodestate.decode(body)
+    assert len(body) < 64 * 1024 and 50 < len(told.orders) < told.orders_total == 400
+
+
 def test_a_shut_session_is_a_row_with_its_reason_and_the_orders_stand_in_the_report() -> None:
     one = announcer()
     one.set_orders([shut(author="eve"), hold(2, node="n1", local=True), hold(3, node="n2")], NOON)
-
-    class Nothing:
-        state = None
-        owned: Mapping[str, Any] = MappingProxyType({})
-        counters: Mapping[str, Any] = MappingProxyType({})
-
     report = Record("n1").report(one, Nothing(), 0.0)
     (session,) = report.sessions
     assert (session.state, session.reason) == ("Shut", "ShutByOrder")
