@@ -31,6 +31,7 @@ from lab.shell import NETNS, LabError, inside
 
 T = TypeVar("T")
 Strings = list[str]  # inside of Product, `list` is its verb
+Heard = list[tuple[float, str]]  # seconds since 1970, a line of `ip monitor`
 
 SYSTEM: Final = "metallb-system"
 MANIFEST: Final = REPOSITORY / "k8s" / "metalbgp.yaml"
@@ -270,7 +271,7 @@ class Product:
                 partial(
                     self.lab.node_exec, node.name, ["nft", "list", "map", "ip", "kube-proxy", "service-ips"]
                 ),
-                lambda done: _about(done.stdout, [address]),
+                lambda done: about(done.stdout, [address]),
                 limit=60,
             )
 
@@ -307,34 +308,38 @@ class Product:
         return next((row for row in rows if row["peer"] == peer), {})
 
     @contextmanager
-    def never_lost(self, *addresses: str) -> Iterator[None]:
-        """The router's kernel has a route to each address the whole time: it is listened to, not polled."""
+    def never_lost(self, *addresses: str) -> Iterator[Heard]:
+        """The router's kernel has a route to each address the whole time: it is listened to, not polled.
+
+        What is heard, and when, is there for whoever asks when a route changed."""
         monitor = subprocess.Popen(
             inside(self.lab.settings.namespace(ROUTER.name), ["ip", "-o", "monitor", "route"]),
             stdout=subprocess.PIPE,
             text=True,
         )
         assert monitor.stdout is not None
-        lines: Strings = []
-        reader = threading.Thread(target=lambda: lines.extend(monitor.stdout or ()), daemon=True)
+        heard: Heard = []
+        reader = threading.Thread(
+            target=lambda: heard.extend((time.time(), line) for line in monitor.stdout or ()), daemon=True
+        )
         reader.start()
-        until("the listener hears", lambda: self._heard(lines))
+        until("the listener hears", lambda: self._hears(heard))
         try:
-            yield
+            yield heard
         finally:
             monitor.terminate()
             monitor.wait()
             reader.join()
-        lost = [line.strip() for line in lines if line.startswith("Deleted") and _about(line, addresses)]
+        lost = [line.strip() for _, line in heard if line.startswith("Deleted") and about(line, addresses)]
         assert not lost, f"the router lost a route that should have stayed: {lost}"
         assert set(addresses) <= self.routes().keys()
 
-    def _heard(self, lines: Strings) -> bool:
+    def _hears(self, heard: Heard) -> bool:
         """A route of our own shows that the listener hears; only a change is told, so it goes again."""
         mark = "192.0.2.254"
         for verb in ("add", "del"):
             self.lab.router_exec(["ip", "route", verb, "blackhole", mark])
-        return any(mark in line for line in lines)
+        return any(mark in line for _, line in heard)
 
     # ------------------------------------------------------------------ pods and their processes
 
@@ -522,7 +527,8 @@ def namespace_file(lab: Lab, host: str) -> Path:
     return NETNS / lab.settings.namespace(host)
 
 
-def _about(line: str, addresses: Sequence[str]) -> bool:
+def about(line: str, addresses: Sequence[str]) -> bool:
+    """Whether that line names one of them."""
     return any(re.search(rf"(^|\s){re.escape(address)}(\s|/|$)", line) for address in addresses)
 
 

@@ -15,12 +15,13 @@ from typing import Final
 
 import pytest
 
-from bench.visits import visiting
+from bench.visits import LIMIT, Trouble, visiting
 from lab.settings import CLIENT
-from tests.lab.product import METALLB, SERVICES, WALKTHROUGH, Product, kill, until
+from tests.lab.product import METALLB, SERVICES, WALKTHROUGH, Product, about, kill, until
 from tests.lab.test_product_faults import AGENT
 
 MOVES, UNDER_WAY = 2, 1  # requests begin every 15 ms and take a few
+NEAR: Final = 2.0  # seconds: five times the slowest answer that was seen on a busy machine
 AT_ONCE: Final = 5.0  # seconds: five times what is promised, on a machine that does other things as well
 WHY: Final = "new line card"
 
@@ -141,7 +142,7 @@ def test_a_drained_node_is_less_preferred_then_gone_and_only_what_is_under_way_n
     product.served(web)
     before = product.connections()
     with (
-        product.never_lost(web, alone),
+        product.never_lost(web, alone) as heard,
         visiting(product.lab.settings.namespace(CLIENT.name), web) as visits,
     ):
         visits.wait(300)
@@ -170,5 +171,14 @@ def test_a_drained_node_is_less_preferred_then_gone_and_only_what_is_under_way_n
     sys.stdout.write(f"drained and back: {found.asked} requests, {found.failed}, {found.slow} slow\n")
     assert product.connections() == before
     # The router moves flows twice, when the route goes and when it is back. A request under way just then
-    # may arrive at another node, whose Pod knows nothing of it (docs/drain.md); nobody else may notice.
+    # may arrive at another node, which knows nothing of it (docs/drain.md); nobody else may notice.
+    moved = [at for at, line in heard if about(line, [web])]
+    assert len(moved) >= MOVES
+    assert not [one for one in found.failed if not under_way(one, moved)], moved
     assert len(found.failed) <= MOVES * UNDER_WAY, found.failed
+
+
+def under_way(trouble: Trouble, moved: list[float]) -> bool:
+    """It was there when the router moved flows: it was reset then, or began then and got no answer."""
+    ends = (trouble.at, trouble.at - LIMIT)
+    return any(abs(end - move) <= NEAR for end in ends for move in moved)
