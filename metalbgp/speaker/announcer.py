@@ -81,6 +81,10 @@ class Announcer:
         return self._replan()
 
     def set_node(self, node: Node) -> Changes:
+        """A Node that was deleted and made again has no address until its kubelet tells them, and of them are
+        the sessions' router IDs and next hops: the last ones hold meanwhile."""
+        if not node.addresses and self.node is not None:
+            node = structs.replace(node, addresses=self.node.addresses)
         self.node = node
         return self._replan()
 

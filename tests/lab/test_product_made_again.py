@@ -18,10 +18,10 @@ def test_a_node_that_is_deleted_and_made_again_announces_again_and_the_others_ne
     address = product.address("web")
     product.routed(address)
     before = product.api.get(f"{NODES}/n3")["metadata"]["uid"]
+    pod, sessions = product.speaker("n3")["metadata"]["uid"], product.connections()
     node = next(one for one in product.lab.nodes if one.name == "n3")
     with product.never_lost(address):
         product.remove(f"{NODES}/n3")
-        # Its Pods go with it, and with the Node's return the DaemonSet makes a new speaker.
         product.create(NODES, nodes.node_object(node))
         until(
             "the NodeState is the new Node's",
@@ -29,9 +29,18 @@ def test_a_node_that_is_deleted_and_made_again_announces_again_and_the_others_ne
             lambda uid: uid not in ("", before),
             120,
         )
+        until("n3's kubelet has told its addresses", lambda: addresses(product, "n3"), limit=120)
     product.all_ready(120)
     product.routed(address, limit=60)
     assert product.ingress("web") == address
+    # If its Pods outlived it (they go where a Node is away for long), so did the session.
+    if product.speaker("n3")["metadata"]["uid"] == pod:
+        assert product.connections() == sessions
+
+
+def addresses(product: Product, node: str) -> list[str]:
+    found = product.api.get(f"{NODES}/{node}")["status"].get("addresses", ())
+    return [one["address"] for one in found if one["type"] == "InternalIP"]
 
 
 def owner(product: Product, node: str) -> str:

@@ -1,8 +1,11 @@
 """Which sessions a node runs, and what is said of those it cannot run."""
 
+from msgspec.structs import replace
+
 from metalbgp.model.configuration import Configuration, Peer
 from metalbgp.model.reasons import PasswordMissing, PeerAddressTaken
 from metalbgp.model.services import Node
+from metalbgp.speaker.announcer import Announcer
 from metalbgp.speaker.neighbors import neighbors, router_id
 from tests.values import labelled
 
@@ -91,3 +94,15 @@ def test_a_source_address_of_another_link_than_the_nodes_internal_one_is_taken()
     """A Node lists its InternalIPs only; whether the address is there is the kernel's to say."""
     (one,), refused = run(peer(source_address="172.16.0.9"))
     assert not refused and one.local_address == "172.16.0.9"
+
+
+def test_a_node_made_again_that_has_no_address_yet_ends_no_session() -> None:
+    announcer = Announcer()
+    announcer.set_configuration(Configuration(installation="metallb-system", sequence=1, peers=(peer(),)))
+    announcer.set_node(NODE)
+    before = announcer.neighbors
+    assert [one.router_id for one in before] == ["10.0.0.9"]
+    changes = announcer.set_node(replace(NODE, uid="another", addresses=()))
+    assert not changes.neighbors and announcer.neighbors == before
+    moved = announcer.set_node(replace(NODE, uid="another", addresses=("10.0.0.10",)))
+    assert moved.neighbors and [one.router_id for one in moved.neighbors] == ["10.0.0.10"]
