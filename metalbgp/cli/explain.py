@@ -8,7 +8,7 @@ Out: the lines of plan/lines.py. Exit code 1: no address, or nobody announces it
 Elsewhere: finding out is plan/explain.py; the controller's answer is judge.py.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import datetime
 from typing import Any
 
@@ -25,7 +25,7 @@ from metalbgp.cli.l2_short import asked_rows, who_answers
 from metalbgp.cli.obeying import ended_by, obeyed_by
 from metalbgp.cli.options import Look, Setup, common, run
 from metalbgp.cli.reflexes import Reflexes
-from metalbgp.cli.render import Answer
+from metalbgp.cli.render import Answer, many
 from metalbgp.cli.wire import Heard, Wire, ask_all
 from metalbgp.inventory.endpoints import fold
 from metalbgp.model.configuration import Configuration
@@ -122,9 +122,21 @@ async def _answer(look: Look, text: str, *, wire: bool) -> Answer:
                 lambda one: who_answers(rows.get(one.address), one.candidates, now),
             )
         ),
-        notes=cluster.notes,
+        notes=(*cluster.notes, *held_back(reports)),
         problems=int(problem),
     )
+
+
+def held_back(reports: Iterable[NodeReport]) -> Iterator[str]:
+    """Whoever reads why an address is not announced must know that a router may have it nevertheless."""
+    for report in reports:
+        for one in report.sessions:
+            if one.held:
+                yield (
+                    f"{report.node} → {one.peer}: {many(one.held, 'withdrawal')} held back "
+                    f"(metalbgp.io/withdraw-limit), so what is not wanted may still stand there; "
+                    f"metalbgp release {one.peer}"
+                )
 
 
 def split(text: str, namespace: str) -> tuple[str, str]:

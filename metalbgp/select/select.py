@@ -226,7 +226,7 @@ class NodeView:
                 if reason is not None:
                     refused.append(Refused(address, service, BGP, reason, peer, name))
                     continue
-                wishes = holder.wishes if _is_host(prefix) else NO_WISHES
+                wishes = holder.wishes if is_host(prefix) else NO_WISHES
                 attributes = self._attributes(advertisement, holder, wishes, self._by_name[peer])
                 route = Route(peer=peer, prefix=prefix, attributes=attributes)
                 why = Provenance((service,), (address,), (name,), holder.created)
@@ -387,7 +387,7 @@ def _disagree(advertisements: list[BGPAdvertisement]) -> Iterator[str]:
             yield f"{same[0][0]} {', '.join(sorted(values))}"
 
 
-def _is_host(prefix: str) -> bool:
+def is_host(prefix: str) -> bool:
     return prefix.endswith("/128" if ":" in prefix else "/32")
 
 

@@ -18,13 +18,20 @@ from metalbgp.bgp.values import Neighbor
 from metalbgp.model.addresses import family
 from metalbgp.model.configuration import Configuration, Peer
 from metalbgp.model.orders import NO_ORDERS, Order, Orders, in_force, obeyed
-from metalbgp.model.reasons import PeerAddressTaken, ShutByOrder
+from metalbgp.model.reasons import (
+    EndpointsTerminate,
+    NoLocalEndpoint,
+    NoServingEndpoint,
+    NoServingPod,
+    PeerAddressTaken,
+    ShutByOrder,
+)
 from metalbgp.model.report import NodeReport
 from metalbgp.model.routes import Attributes, Duty, NodePlan
 from metalbgp.model.selectors import any_matches
 from metalbgp.model.services import Node, Pod
 from metalbgp.model.virtualips import VirtualIP
-from metalbgp.select.select import NodeView
+from metalbgp.select.select import BGP, NodeView, is_host
 from metalbgp.select.table import Delta, Table, covers
 from metalbgp.speaker.draining import Draining, Other, Seen, others, seen, steady
 from metalbgp.speaker.neighbors import RefusedPeer, neighbors
@@ -32,6 +39,7 @@ from metalbgp.speaker.own_pods import OwnPods
 from metalbgp.speaker.patience import Patience
 
 RouteKey = tuple[str, str]  # peer address, prefix
+UNSERVED = (EndpointsTerminate, NoLocalEndpoint, NoServingEndpoint, NoServingPod)
 
 
 class Changes(Struct, frozen=True):
@@ -123,8 +131,12 @@ class Announcer:
         return {key: why.why or "shut by an order" for key, why in shut if isinstance(why, ShutByOrder)}
 
     def silent(self, prefix: str) -> bool:
-        """Whether a person ordered that just this is not announced."""
-        return self.orders.silence(prefix)
+        """Whether this must not be announced, whatever limit there is: a person ordered it, or no endpoint
+        serves it here. Kube-proxy goes by the same endpoints, so the route would lead nowhere."""
+        address = prefix.partition("/")[0]
+        plan = self.plans.get(address) if is_host(prefix) else None
+        why = [one.reason for one in plan.refused if one.protocol == BGP] if plan is not None else []
+        return self.orders.silence(prefix) or (bool(why) and all(isinstance(one, UNSERVED) for one in why))
 
     @property
     def orders_here(self) -> tuple[Order, ...]:

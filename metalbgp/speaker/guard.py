@@ -7,8 +7,9 @@ Elsewhere: what is wanted is announcer.py; who sends, and the order that lets go
 Two limits, both off unless a BGPPeer has their annotation. A withdraw limit: so many withdrawals within so
 many seconds are somebody's change, more are somebody's mistake. What would exceed it is held back whole, as
 it came, and so is all that follows within the window; it stays announced until it is wanted again, the limit
-is lifted, or a person lets go; what a person ordered silent is not held, and a restart forgets nothing. An
-outbound maximum: the router closes the session over too many prefixes, so what is beyond it is not announced.
+is lifted, or a person lets go; what a person ordered silent, or no endpoint serves, is neither held nor
+counted, and a restart forgets nothing. An outbound maximum: the router closes the session over too many
+prefixes, so what is beyond it is not announced.
 """
 
 from collections import deque
@@ -51,7 +52,7 @@ class _Session:
 
 class Guard:
     def __init__(self, silent: Callable[[str], bool] = lambda _: False) -> None:
-        """`silent(prefix)`: a person wants just this one gone."""
+        """`silent(prefix)`: just this one must go, whatever the limit."""
         self._limits: Mapping[str, Limits] = {}
         self._sessions: dict[str, _Session] = {}
         self._free: Callable[[str], bool] = lambda _: False

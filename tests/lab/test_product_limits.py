@@ -16,7 +16,7 @@ def test_a_mass_withdrawal_is_held_loudly_until_a_person_releases_it(product: Pr
     for address in addresses:
         product.routed(address)
 
-    product.endpoints(names[0], ())  # one is a change like any other
+    product.lab.kubectl("delete", "service", names[0])  # one is a change like any other
     product.routed(addresses[0], on=())
     product.lab.kubectl("delete", "bgpadvertisement", "all", "-n", SYSTEM)  # three at once are a mistake
     words = (

@@ -83,6 +83,13 @@ def test_of_two_addresses_the_one_that_is_held_is_named() -> None:
     ]
 
 
+def test_a_withdrawal_that_is_held_back_is_noted_for_the_route_may_still_stand() -> None:
+    world = World()
+    world.report("n1", session("tor-a", held=2))
+    note = "note: n1 → tor-a: 2 withdrawals held back (metalbgp.io/withdraw-limit), so what is not wanted may"
+    assert note in world.run("explain", "nginx").stderr
+
+
 def test_a_refusal_with_its_remedy() -> None:
     world = World()
     world.objects["services"].append(

@@ -6,9 +6,11 @@ from msgspec.structs import replace
 
 from metalbgp.cluster.reflector import Changed
 from metalbgp.model.orders import HOLD, RELEASE, SHUT, Order
+from metalbgp.model.virtualips import VirtualIP
 from metalbgp.speaker.secret import SpeakerSecret
 from metalbgp.speaker.snapshot import Snapshots
 from tests.unit.speaker.test_loop import CONFIGURATION, NS, TOR, World, vip
+from tests.values import holder
 
 
 async def test_what_exceeds_the_withdraw_limit_stays_with_the_parent_until_a_person_lets_go(
@@ -54,6 +56,26 @@ async def test_a_hold_and_a_shut_take_back_what_was_held_back_before_them(tmp_pa
     assert world.prefixes() == []
     world.agent._on_orders(())
     assert world.prefixes() == [] and not world.agent.guard.all_held()
+
+
+async def test_routes_that_no_endpoint_serves_here_go_whatever_the_limit(tmp_path: Path) -> None:
+    """`kubectl drain` of a node under Local: held back, they would draw traffic to where nobody is."""
+
+    def local(number: int, **nodes: int) -> VirtualIP:
+        return replace(vip(number), holders={"web/s": holder(bgp=("all",), policy="Local", nodes=nodes)})
+
+    world = World(tmp_path)
+    limited = replace(CONFIGURATION.peers[0], withdraw_limit=1, withdraw_window=60)
+    world.knows(replace(CONFIGURATION, peers=(limited,)))
+    world.agent._speak()
+    for number in range(5):
+        world.agent._on_vip(Changed("v", None, local(number, n1=1)))
+    for number in range(3):
+        world.agent._on_vip(Changed("v", None, local(number, n2=1)))
+    assert world.prefixes() == [f"198.51.100.{number}/32" for number in (3, 4)]
+    for number in (3, 4):
+        world.agent._on_vip(Changed("v", None, vip(number, phase="releasing")))
+    assert world.prefixes() == ["198.51.100.4/32"]  # none of them counted
 
 
 async def test_what_is_held_back_is_written_down_for_the_next_life(tmp_path: Path) -> None:
