@@ -192,6 +192,9 @@ def child(lab: Lab, word: bytes) -> int:
     return next((pid for pid in children(lab.speaker.pid) if word in cmdline(pid)), 0)
 
 
+CHECKED = (
+    90.0  # seconds: each check is a Python that starts, and a list that is refused has one for each peer
+)
 REFUSES = """import pathlib, runpy, sys
 if "validate" in sys.argv:
     file = pathlib.Path(sys.argv[-1])
@@ -214,12 +217,13 @@ def test_a_peer_that_exabgp_refuses_is_named_and_all_others_of_its_list_take_eff
     for router in it.routers:
         router.start()
     lab.speaker.start(METALBGP_EXABGP_CONF=str(lab.folder / "conf"))
-    it.agent, first = lab.speaker.agent(), lab.speaker.exabgp()
+    it.agent = lab.speaker.agent()
     alien = {**it.routers[0].neighbor(), "address": "10.90.9.9", "name": "alien", "hold_time": 77}
     it.agent.neighbors(alien, *it.neighbors())  # a node's first list
     it.wants = {(peer, prefix(peer, 1)): {} for peer in it.peers()}
     it.agent.want(it.wants)
-    it.as_wanted()
+    it.as_wanted(CHECKED)
+    first = lab.speaker.exabgp()
     refused(it, "10.90.9.9", "Idle", "hold-time 1: holdtime must be zero or at least 3 seconds")
 
     third = lab.router(3)
@@ -227,7 +231,7 @@ def test_a_peer_that_exabgp_refuses_is_named_and_all_others_of_its_list_take_eff
     one, *others = it.neighbors()
     changed = {**one, "hold_time": 77}
     it.agent.neighbors(changed, *others, third.neighbor())  # one that runs changes into one that is refused
-    it.agent.established(third.v4)
+    it.agent.established(third.v4, limit=CHECKED)
     refused(it, one["address"], "Established", "its last good version runs on")
     it.change()
     it.agent.settled(it.wants)
@@ -235,7 +239,9 @@ def test_a_peer_that_exabgp_refuses_is_named_and_all_others_of_its_list_take_eff
     assert it.agent.sessions["10.90.9.9"]["state"] == "Removed"
 
     it.agent.neighbors(*it.neighbors(), third.neighbor())
-    it.agent.until(lambda: not it.agent.sessions[one["address"]]["reason"], "nothing is refused any more")
+    it.agent.until(
+        lambda: not it.agent.sessions[one["address"]]["reason"], "nothing is refused any more", CHECKED
+    )
     it.as_wanted()
     assert it.drops(1) == it.drops(2) == (0, 0)
     assert lab.speaker.exabgp() == first
@@ -248,4 +254,4 @@ def refused(it: Stand, peer: str, state: str, words: str) -> None:
         row = it.agent.sessions[peer]
         return (row["state"], row["reason"]) == (state, "RefusedByExaBGP") and words in row["last_error"]
 
-    it.agent.until(said, f"{peer} is refused: {words}")
+    it.agent.until(said, f"{peer} is refused: {words}", CHECKED)
