@@ -9,10 +9,13 @@ from typing import Any
 import click
 
 from metalbgp.cli import local
+from metalbgp.cli.errors import Unreachable
 from metalbgp.cli.options import Look, Setup, finish, run
 from metalbgp.cli.ordering import What, addresses_of, give, giving, node_of, why_of
 from metalbgp.cli.render import Answer
 from metalbgp.model.orders import HOLD
+
+OTHERWISE = "without it: metalbgp hold --local ADDRESS --for 1h in the speaker's pod of each node"
 
 
 @click.command("hold", short_help="Announce an address, or a Service's, nowhere.")
@@ -33,7 +36,10 @@ def command(setup: Setup, /, target: str, node: str, locally: bool, **given: Any
         finish(setup, given, lambda: local.hold(target, why, setup.clock()))
 
     async def answer(look: Look) -> Answer:
-        addresses = await addresses_of(look.cluster, target)
+        try:
+            addresses = await addresses_of(look.cluster, target)
+        except Unreachable as error:
+            raise Unreachable(f"{error}; {OTHERWISE}") from error
         where = await node_of(look.cluster, node) if node else ""
         return await give(look, What(HOLD, addresses, where), why)
 

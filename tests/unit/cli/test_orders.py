@@ -304,3 +304,10 @@ def test_a_speaker_that_cannot_report_all_of_its_orders_is_not_accused() -> None
     world.report("n3", orders=(replace(HELD, name="another"),), orders_total=2)
     result = world.run("orders")
     assert result.exit_code == 0 and "not by" not in result.stdout
+
+
+def test_without_an_api_server_a_hold_names_the_way_that_needs_none() -> None:
+    world = World()
+    world.unreachable = True
+    result = world.run("hold", ADDRESS)
+    assert result.exit_code == 1 and "metalbgp hold --local ADDRESS --for 1h" in result.stderr
