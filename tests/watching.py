@@ -25,8 +25,10 @@ LIMIT = 30.0  # seconds for a line to come
 class Watching:
     def __init__(self, kubeconfig: Path, *words: str) -> None:
         environment = {**os.environ, "KUBECONFIG": str(kubeconfig), "PYTHONPATH": str(ROOT)}
+        # A shell's background job ignores SIGINT, and so would all that tests start in it.
+        command = ["env", "--default-signal=INT", sys.executable, "-m", "metalbgp.cli", "watch", *words]
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "metalbgp.cli", "watch", *words],
+            command,
             env=environment,
             cwd=ROOT,
             stdout=subprocess.PIPE,
