@@ -20,7 +20,7 @@ from typing import Final, assert_never
 from metalbgp import logs, processes
 from metalbgp.bgp import wire
 from metalbgp.bgp.config_file import refusal, render
-from metalbgp.bgp.effects import AskAgain, Check, Effect, Install, RestartChild, Write
+from metalbgp.bgp.effects import AskAgain, Check, Effect, Install, Problem, RestartChild, Write
 from metalbgp.bgp.knock import Knocker
 from metalbgp.bgp.machine import Machine
 from metalbgp.bgp.seek import Seeker
@@ -34,6 +34,7 @@ IMAGE: Final = Path("/opt/metalbgp/exabgp-conf")
 LONGEST_LINE: Final = 16 * 1024 * 1024
 BACKOFF_FIRST: Final = 0.05  # seconds before the respawn; doubled for a child that does not live long
 BACKOFF_LAST: Final = 20.0
+WRITE_AGAIN: Final = 10.0  # seconds after which a file is tried again that could not be written
 HEALTHY: Final = 30.0  # seconds of life after which the backoff starts again
 
 ENVIRONMENT: Final = {
@@ -92,10 +93,19 @@ class Edge:
         self._listener.listen(4)
         self._listener.setblocking(False)
         self._loop.watch(self._listener, self._accept)
-        self._write_file(self._file, render((), self._helper, 0))
-        self._spawn()
+        self._begin()
         self._knocker.start()
         self._seeker.start()
+
+    def _begin(self) -> None:
+        """The first child needs a file; while there is no room for one, L2 and whoever asks go on."""
+        try:
+            self._write_file(self._file, render((), self._helper, 0))
+        except OSError as error:
+            self._report(Problem("child", _unwritten(self._file, error, "ExaBGP is not started")))
+            self._loop.after(WRITE_AGAIN, self._begin)
+        else:
+            self._spawn()
 
     def neighbors(self, wanted: Iterable[Neighbor]) -> None:
         """The full list of sessions."""
@@ -210,8 +220,14 @@ class Edge:
 
     def _validate(self, wanted: Install | Check) -> None:
         following, said = self._file.with_suffix(".next"), self._file.with_suffix(".said")
-        self._write_file(following, wanted.text)
-        self._write_file(said, "")
+        try:
+            self._write_file(following, wanted.text)
+            self._write_file(said, "")
+        except OSError as error:
+            with suppress(OSError):
+                following.unlink()  # it may be what the disk is full of
+            self._unwritten(wanted, following, error)
+            return
         output = os.open(said, os.O_WRONLY)  # a file: nobody has to read a pipe in time
         pid = processes.spawn([*self._launch, "validate", str(following)], self._env, output=output)
         os.close(output)
@@ -223,13 +239,27 @@ class Edge:
         now = self._loop.now()
         match wanted:
             case Install(_, generation):
-                if error is None:
-                    self._file.with_suffix(".next").replace(self._file)
+                try:
+                    if error is None:
+                        self._file.with_suffix(".next").replace(self._file)
+                except OSError as problem:
+                    self._unwritten(wanted, self._file, problem)
+                    return
                 self.do(self.machine.installed(generation, error, now))
             case Check():
                 self.do(self.machine.checked(error, now))
             case _:
                 assert_never(wanted)
+
+    def _unwritten(self, wanted: Install | Check, path: Path, error: OSError) -> None:
+        """Nothing is wrong with the list: routes go on, and it is tried again."""
+        now = self._loop.now()
+        if isinstance(wanted, Check):  # one that was not looked at is not refused; the list is tried again
+            self.do(self.machine.checked(None, now))
+            return
+        why = _unwritten(path, error, "the list of peers before this one stays")
+        self.do(self.machine.unwritten(wanted.generation, why, now))
+        self._loop.after(WRITE_AGAIN, lambda: self.do(self.machine.install_again(self._loop.now())))
 
     # The helper's socket
 
@@ -260,3 +290,8 @@ class Edge:
             logs.error("exabgp-line", error=str(error))
             return
         self.do(self.machine.line(decoded, self._loop.now()))
+
+
+def _unwritten(path: Path, error: OSError, so: str) -> str:
+    """In words, with the remedy."""
+    return f"{path} cannot be written: {error.strerror}; {so}, make room in the volume `run`"

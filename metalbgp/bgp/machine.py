@@ -208,6 +208,17 @@ class Machine(Hearing):
             self._effects.append(Problem("neighbor-refused", text, peer))
         return self._pump(now)
 
+    def unwritten(self, generation: int, error: str, now: float) -> list[Effect]:
+        """There was no room for the file: nobody in the list is to blame. install_again() follows."""
+        self._reload.unwritten(generation)
+        self._effects.append(Problem("reload", error))
+        return self._pump(now)
+
+    def install_again(self, now: float) -> list[Effect]:
+        """What kept the file from its place may be over."""
+        self._reload.want(self._reload.asked)
+        return self._pump(now)
+
     def child_lost(self, now: float) -> list[Effect]:
         """The child died: every session with it, and everything that it was told."""
         self._connected = False

@@ -161,6 +161,11 @@ class Reload:
         self._filed = self._moving
         self.phase = "installed"
 
+    def unwritten(self, generation: int) -> None:
+        """The file could not be put there. want() begins anew."""
+        if self.phase == "installing" and generation == self.generation:
+            self.phase, self._rejected = "idle", self._moving
+
     def _next_suspect(self) -> bool:
         """Is there one to be checked now? A version that nobody asks for any more is not looked at."""
         while self._suspects and self._checking is None:

@@ -1,9 +1,9 @@
 """A speaker that nobody tells anything: it goes on with what it knew, says how old that is, and is corrected.
 
 In:  the API server stopped, or one node cut off from it; agents and containers killed meanwhile; a snapshot
-     that is spoilt, a volume that is read-only.
+     that is spoilt, a volume that is read-only or full.
 Out: the laws in the tests' names, on the router.
-Elsewhere: the file itself, and a disk that is full, are tests/unit/speaker/test_snapshot.py.
+Elsewhere: the file itself is tests/unit/speaker/test_snapshot.py.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from tests.lab.product import SERVICES, Product, alive, kill, until
 
 AGENT: Final = r"-m metalbgp\.speaker\.agent"
 PARENT: Final = r"-m metalbgp\.speaker$"
+ABSENT: Final = "10.252.252.9"  # nobody is there
 
 
 def metrics(product: Product, node: str) -> dict[str, float]:
@@ -199,40 +200,63 @@ def test_a_spoilt_snapshot_is_said_and_neither_announced_from_nor_withdrawn_for(
 def test_a_volume_that_takes_no_snapshot_is_said_and_costs_no_route(product: Product) -> None:
     product.bgp()
     product.service("web")
-    product.routed(product.address("web"))
-    pid = product.pid(product.speaker("n1"), PARENT)
+    address = product.address("web")
+    product.routed(address)
+    before = product.connections()
+    with product.never_lost(address):
+        with spoilt(product, "ro", "rw"):
+            product.service("more")
+            product.routed(product.address("more"))
+            said(product, "Read-only")
+        written_again(product)
+        with spoilt(product, f"size={used(product)}k", "size=50%"):  # as small as what is in it: full
+            product.service("still-more")
+            product.peer("absent", peerAddress=ABSENT)  # the list of peers is a file on the same volume
+            product.routed(product.address("still-more"))
+            said(product, "No space left")
+            said(product, "exabgp.next cannot be written: No space left")
+            told = [one["text"] for one in product.cli("doctor")["items"]]
+            assert [one for one in told if one.startswith("n1: ") and "No space left" in one], told
+        written_again(product)
+        known_on_disk(product, "n1", product.address("still-more"))
+        file = run_directory(product, "n1") / "exabgp.conf"
+        until("the list of peers as well", file.read_text, lambda text: ABSENT in text, 40)
+    assert product.connections() == before
 
-    def remount(*options: str) -> None:
-        product.lab.node_exec(
-            "n1",
-            [
-                "nsenter",
-                "-t",
-                str(pid),
-                "-m",
-                "mount",
-                "-o",
-                ",".join(("remount", *options)),
-                "/run/metalbgp",
-            ],
-        )
 
-    def said(words: str) -> None:
-        until(
-            f"the NodeState says: {words}",
-            lambda: product.nodestates()["n1"].get("problems") or [],
-            lambda found: any("cannot be written" in one and words in one for one in found),
-            40,
-        )
-        assert metrics(product, "n1")["metalbgp_snapshot_not_written"] == 1
-
-    remount("ro")
+@contextmanager
+def spoilt(product: Product, how: str, back: str) -> Iterator[None]:
+    """The volume of the speaker on n1, mounted with another option."""
+    run_volume(product, "mount", "-o", f"remount,{how}")
     try:
-        product.service("more")
-        product.routed(product.address("more"))
-        said("Read-only")
+        yield
     finally:
-        remount("rw")
+        run_volume(product, "mount", "-o", f"remount,{back}")
+
+
+def run_volume(product: Product, *command: str) -> str:
+    """A command in the mount namespace of the speaker on n1; its volume is /run/metalbgp."""
+    pid = str(product.pid(product.speaker("n1"), PARENT))
+    words = [*("nsenter", "-t", pid, "-m"), *command, "/run/metalbgp"]
+    return str(product.lab.node_exec("n1", words).stdout)
+
+
+def used(product: Product) -> int:
+    """KiB of the volume that are in use."""
+    return int(run_volume(product, "df", "-k", "--output=used").split()[1])
+
+
+def said(product: Product, words: str) -> None:
+    until(
+        f"the NodeState says: {words}",
+        lambda: product.nodestates()["n1"].get("problems") or [],
+        lambda found: any("cannot be written" in one and words in one for one in found),
+        40,
+    )
+    assert metrics(product, "n1")["metalbgp_snapshot_not_written"] == 1
+
+
+def written_again(product: Product) -> None:
     until(
         "it is written again by itself",
         lambda: metrics(product, "n1"),
@@ -242,5 +266,5 @@ def test_a_volume_that_takes_no_snapshot_is_said_and_costs_no_route(product: Pro
     until(
         "and the problem is gone",
         lambda: product.nodestates()["n1"].get("problems") or [],
-        lambda found: not any("cannot be written" in one for one in found),
+        lambda found: not any("snapshot.json cannot be written" in one for one in found),
     )

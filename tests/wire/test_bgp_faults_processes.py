@@ -255,3 +255,30 @@ def refused(it: Stand, peer: str, state: str, words: str) -> None:
         return (row["state"], row["reason"]) == (state, "RefusedByExaBGP") and words in row["last_error"]
 
     it.agent.until(said, f"{peer} is refused: {words}", CHECKED)
+
+
+def test_a_list_of_peers_that_cannot_be_written_is_said_costs_nothing_and_is_taken_when_it_can(
+    lab: Lab,
+) -> None:
+    """A directory stands in the file's place; a disk that is full is on the lab."""
+    it = Stand(lab)
+    it.start(zebra=True)
+    it.as_wanted()
+    first, place = lab.speaker.exabgp(), lab.speaker.run / "exabgp.next"
+    third = lab.router(3)
+    third.start()
+    place.mkdir()
+    with it.never_lost():
+        it.agent.neighbors(*it.neighbors(), third.neighbor())
+        it.agent.until(
+            lambda: any(
+                p["kind"] == "reload" and "cannot be written" in p["text"] for p in it.agent.problems
+            ),
+            "it is said",
+        )
+        it.change()
+        it.as_wanted()
+        place.rmdir()
+        it.agent.established(third.v4, limit=CHECKED)
+        it.as_wanted()
+    assert it.drops(1) == it.drops(2) == (0, 0) and lab.speaker.exabgp() == first
