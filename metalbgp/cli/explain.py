@@ -107,6 +107,7 @@ async def _answer(look: Look, text: str, *, wire: bool) -> Answer:
         Known(decider.claims(service.key), reports, Reflexes(), scene),
         ask=wire and not heard.note,
     )
+    by_node = {report.node: report for report in reports}
     on_wire = said({one.node: one for one in heard.heard}, reports, configuration, now)
     problem = found.problem
     shown = narrowed(found, wish.nodes, wish.peers)
@@ -119,7 +120,10 @@ async def _answer(look: Look, text: str, *, wire: bool) -> Answer:
                 shown,
                 on_wire,
                 lambda since: ago(since, now),
-                lambda one: who_answers(rows.get(one.address), one.candidates, now),
+                lambda one: (
+                    who_answers(rows.get(one.address), one.candidates, now)
+                    + left_alone(by_node.get(next(iter(one.candidates), "")), one.address)
+                ),
             )
         ),
         notes=(*cluster.notes, *held_back(reports)),
@@ -218,7 +222,19 @@ def said(
 
 
 def leaving(report: NodeReport | None) -> str:
-    return f"{report.node} leaves ({report.drain[0].why})" if report is not None and report.drain else ""
+    """As far as routes are concerned."""
+    drain = report.drain[0] if report is not None and report.drain else None
+    if report is None or drain is None or not (drain.withdrawn or drain.eased):
+        return ""
+    return f"{report.node} leaves ({drain.why})"
+
+
+def left_alone(report: NodeReport | None, address: str) -> str:
+    """Of an address in L2 that the node had to keep."""
+    drain = report.drain[0] if report is not None and report.drain else None
+    if report is None or drain is None or address not in drain.answers:
+        return ""
+    return f"; {report.node} leaves ({drain.why}), and nobody else may"
 
 
 def reported(report: NodeReport | None, peer: str, prefix: str, now: datetime) -> str:

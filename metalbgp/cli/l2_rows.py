@@ -38,7 +38,7 @@ class Candidate(Struct, frozen=True):
     """One node that may own the address, in its place."""
 
     node: str
-    state: str  # answers, stands-by; or in the reflex's words: silent, unheard, deaf, no-key, …; unknown
+    state: str  # answers, stands-by; or in the reflex's words: silent, deaf, declining, no-key, …; unknown
     place: str  # why it stands where it stands
     why: str = ""  # of the state, where there is more to say
 

@@ -309,6 +309,7 @@ def drain_words(one: DrainReport, node: str) -> str:
     parts = [f"{many(one.withdrawn, 'route')} withdrawn"] if one.withdrawn else []
     parts += [f"{one.eased:,} less preferred"] if one.eased else []
     parts += [f"nobody else announces {listed(one.stays, SHOWN)}"] if one.stays else []
+    parts += [f"nobody else may answer for {listed(one.answers, SHOWN)} in L2"] if one.answers else []
     return f"{node} leaves ({one.why})" + (f": {', '.join(parts)}" if parts else "")
 
 

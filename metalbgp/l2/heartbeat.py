@@ -73,7 +73,7 @@ class Heartbeat(NamedTuple):
     flags: int
     heard: tuple[Heard, ...] = ()
     lost: tuple[bytes, ...] = ()  # names of interfaces without a link that had one, as short()
-    claims: tuple[bytes, ...] = ()  # non-revertive addresses that it owns, as short()
+    claims: tuple[bytes, ...] = ()  # non-revertive addresses that it owns, as short(); others as declined()
     part: int = 0
     parts: int = 1
 
@@ -86,6 +86,12 @@ def identify(node: str) -> bytes:
 def short(what: bytes) -> bytes:
     """An interface's name or an address as it travels: two that collide cost a move, not an address."""
     return sha256(what).digest()[:_SHORT]
+
+
+def declined(address: bytes) -> bytes:
+    """Among the claims: an address that the sender is a candidate for, and will not answer for. A version
+    that does not know the word takes it for a claim to an address that there is not."""
+    return short(b"declined " + address)
 
 
 def encode(beat: Heartbeat, mac: bytes, keys: Sequence[bytes]) -> bytes:

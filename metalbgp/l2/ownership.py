@@ -44,7 +44,12 @@ class Owned(NamedTuple):
     cause: str
 
 
-Key = tuple[Duty, int, bytes]  # with the address, where each is decided for itself
+Key = tuple[Duty, int, bytes]  # with the address, where it is decided for itself
+
+
+def _alone(duty: Duty) -> bool:
+    """Whether each address is decided for itself, whoever lives."""
+    return not duty.revertive or duty.fenced
 
 
 class Ownership:
@@ -65,29 +70,46 @@ class Ownership:
         self._probes: Mapping[bytes, Question] = {}  # the agent's
         self._asks: dict[bytes, list[bytes]] = {}  # by the doubtful node's id: what is asked for
         self._claims: dict[bytes, bytes] = {}  # of non-revertive addresses that we own
+        self._ours: dict[bytes, bytes] = {}  # what we decline, as it travels
+        self._declined: frozenset[bytes] = frozenset()  # addresses that another candidate declines
+        self._said: frozenset[bytes] | None = None  # all that the others claim and decline; None: look anew
+        self._known: dict[bytes, bytes] | None = None  # duties by what says that they are declined
 
     # ------------------------------------------------------------------ duties
 
     def add(self, duties: Mapping[bytes, Duty], now: float) -> None:
+        declines = dict(self._ours)
         for address, duty in duties.items():
             group = self.duties.get(address)
             if group is not None:
                 if group.duty == duty:
                     continue
                 self._leave(address, group)
-            key: Key = (duty, len(address), b"" if duty.revertive and not duty.fenced else address)
-            found = self._groups.get(key)
-            if found is None:
-                found = self._groups[key] = Group(duty, len(address), now)
-                if address in self.owned:  # what is held stays held, however its candidates are listed now
-                    found.standing = Standing(self.members.node, True)
-                self._undecided[key] = None
-                for name in duty.candidates:
-                    self._renamed |= name not in self._named
-                    self._named[name] = self._named.get(name, 0) + 1
-            found.addresses[address] = None
-            self.duties[address] = found
-            self._queue[address] = None
+            else:
+                self._known = self._said = None
+            self._join(address, duty, now)
+            if duty.declined:
+                declines[address] = heartbeat.declined(address)
+            else:
+                declines.pop(address, None)
+        self._decline(declines)
+
+    def _join(self, address: bytes, duty: Duty, now: float) -> Group:
+        alone = _alone(duty) or address in self._declined
+        key: Key = (duty, len(address), address if alone else b"")
+        found = self._groups.get(key)
+        if found is None:
+            found = self._groups[key] = Group(duty, len(address), now, key[2])
+            if address in self.owned:  # what is held stays held, however its candidates are listed now
+                found.standing = Standing(self.members.node, True)
+            self._undecided[key] = None
+            for name in duty.candidates:
+                self._renamed |= name not in self._named
+                self._named[name] = self._named.get(name, 0) + 1
+        found.addresses[address] = None
+        self.duties[address] = found
+        self._queue[address] = None
+        return found
 
     def remove(self, addresses: Iterable[bytes]) -> None:
         for address in addresses:
@@ -96,14 +118,40 @@ class Ownership:
                 self._leave(address, group)
                 self.fences.pop(address, None)
                 self._queue[address] = None
+                self._known = None
+        self._decline({address: said for address, said in self._ours.items() if address in self.duties})
+
+    def _decline(self, ours: dict[bytes, bytes]) -> None:
+        if ours != self._ours:
+            self._ours = ours
+            self._tell()
+
+    def _hear_declined(self, now: float) -> None:
+        """What others decline is decided for itself: the addresses beside it have not changed."""
+        said = frozenset().union(*(member.claimed or () for member in self.members.everybody()))
+        if said == self._said:
+            return
+        self._said = said
+        if self._known is None and said:
+            self._known = {heartbeat.declined(address): address for address in self.duties}
+        known = self._known or {}
+        before, self._declined = self._declined, frozenset(known[one] for one in said if one in known)
+        for address in before ^ self._declined:
+            group = self.duties.get(address)
+            if group is None or (group.lone and _alone(group.duty)):
+                continue
+            self._leave(address, group)
+            found = self._join(address, group.duty, now)
+            if found.lone:
+                found.standing, found.before = group.standing, group.before
+                found.since, found.cause, found.took = group.since, group.cause, group.took
 
     def _leave(self, address: bytes, group: Group) -> None:
         del group.addresses[address]
         if group.addresses:
             return
-        lone = b"" if group.duty.revertive and not group.duty.fenced else address
-        self._groups.pop((group.duty, group.family, lone), None)
-        self._undecided.pop((group.duty, group.family, lone), None)
+        self._groups.pop((group.duty, group.family, group.lone), None)
+        self._undecided.pop((group.duty, group.family, group.lone), None)
         for name in group.duty.candidates:
             self._named[name] -= 1
             if not self._named[name]:
@@ -154,6 +202,8 @@ class Ownership:
         for sender in [sender for sender, at in self.judge.answered.items() if now - at >= ASK_AGAIN]:
             del self.judge.answered[sender]
             self._seen = -1
+        if self._seen != self.members.changes or self._said is None:
+            self._hear_declined(now)
         if self._seen != self.members.changes:
             self._seen = self.members.changes
             self._undecided = dict.fromkeys(self._groups)
@@ -178,7 +228,7 @@ class Ownership:
         self.machine.change({}, list(self.owned), now)
         self.owned.clear()
         self._claims.clear()
-        self.members.claims = ()
+        self._tell()
         self._queue.update(dict.fromkeys(self.duties))
         for group in self._groups.values():
             group.standing = Standing()
@@ -230,8 +280,12 @@ class Ownership:
                 self._claims[address] = heartbeat.short(address)
                 changed = True
         if changed:
-            self.members.claims = tuple(sorted(self._claims.values()))
-            self.members.urgent = True
+            self._tell()
+
+    def _tell(self) -> None:
+        """What the others must hear at once."""
+        self.members.claims = tuple(sorted((*self._claims.values(), *self._ours.values())))
+        self.members.urgent = True
 
     def _decide(self, group: Group, now: float) -> None:
         before, standing = group.standing, self.judge.standing(group, now)

@@ -25,6 +25,7 @@ class Duty(NamedTuple):
     candidates: tuple[str, ...]
     revertive: bool = True
     fenced: bool = False
+    declined: bool = False  # this node will not, though it is a candidate
 
 
 class Standing(NamedTuple):
@@ -42,8 +43,10 @@ class Group:
         "addresses",
         "before",
         "cause",
+        "declined",
         "duty",
         "family",
+        "lone",
         "names",
         "senders",
         "since",
@@ -51,8 +54,10 @@ class Group:
         "took",
     )
 
-    def __init__(self, duty: Duty, family: int, now: float) -> None:
+    def __init__(self, duty: Duty, family: int, now: float, lone: bytes = b"") -> None:
         self.duty, self.family = duty, family
+        self.lone = lone  # the address, where it is decided for itself
+        self.declined = heartbeat.declined(lone) if lone else b""
         self.addresses: dict[bytes, None] = {}
         self.senders = tuple(heartbeat.identify(name) for name in duty.candidates)
         self.names = (
@@ -101,6 +106,7 @@ class Judge:
         places: list[str] = []
         ranks: list[tuple[bool, int, str]] = []  # degraded first, then the controller's order
         blocked = False  # by somebody better, who may live
+        declining = 0  # candidates that live and will not
         someone = any(
             (member := us.member(sender)) is not None and member.alive(usable)
             for sender in group.senders
@@ -109,12 +115,16 @@ class Judge:
         for place, (name, sender) in enumerate(zip(group.duty.candidates, group.senders, strict=True)):
             if sender == us.sender:
                 degraded = group.lacks(heartbeat.short(each.encode()) for each in us.lost)
-                places.append("self")
-                if us.owns and usable:
+                places.append("declining" if group.duty.declined else "self")
+                if us.owns and usable and not group.duty.declined:
                     ranks.append((degraded, place, name))
                 continue
             member = us.member(sender)
             word = self._word(group, member, usable)
+            if member is not None and group.declined and group.declined in (member.claimed or ()):
+                places.append("declining" if word in ("live", "degraded", "deaf") else word)
+                declining += bool(member.alive(usable))
+                continue
             if word == "deaf" and sender in self.mute:
                 word = "mute"
             places.append(word)
@@ -130,10 +140,10 @@ class Judge:
                 self._doubt(group, sender, word)
         ranks.sort()
         mine = bool(ranks) and ranks[0][2] == us.node
-        if us.owns and usable and us.sender in group.senders:
+        if us.owns and usable and us.sender in group.senders and not group.duty.declined:
             if not group.duty.revertive:
                 mine = self._keeps(group, heard, ranks, holding=holding)
-            strangers, ours = len(us.strangers(usable)), 1 + len(heard)
+            strangers, ours = len(us.strangers(usable)), 1 + len(heard) + declining
             if mine and (strangers > ours or ((blocked or strangers == ours) and not holding)):
                 mine = False  # of those who sign with different keys, the larger group goes on
             mine = mine and not self.overruled
@@ -241,6 +251,8 @@ class Judge:
         if not us.owns:
             return f"this node is {us.state}"
         if before.mine:
+            if group.duty.declined:
+                return "this node declines it"
             if not self.usable(group):
                 return "no interface that may answer has a link"
             if group.lacks(heartbeat.short(each.encode()) for each in us.lost):

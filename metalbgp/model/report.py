@@ -104,6 +104,7 @@ class DrainReport(Struct, frozen=True):
     withdrawn: int = 0  # routes that another node announces
     eased: int = 0  # routes that still stand, less preferred
     stays: tuple[str, ...] = ()  # of these, prefixes that no other node announces; at most 10
+    answers: tuple[str, ...] = ()  # addresses in L2 that no candidate may have which stays; at most 10
 
 
 class NodeReport(Struct, frozen=True):

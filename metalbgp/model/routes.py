@@ -51,6 +51,7 @@ class Duty(Struct, frozen=True, order=True):
     candidates: tuple[str, ...] = ()  # nodes, in order
     revertive: bool = True  # a better candidate that returns takes it back
     fenced: bool = False  # only while a Lease is held
+    declined: bool = False  # it will not, though it is a candidate: the next one must hear of that
 
 
 class Probe(Struct, frozen=True, order=True):
@@ -77,6 +78,7 @@ class NodePlan(Struct, frozen=True):
 
     routes: tuple[tuple[Route, Provenance], ...] = ()
     duties: tuple[Duty, ...] = ()
+    declined: tuple[Duty, ...] = ()  # of L2 addresses that it is a candidate for, those that it says no to
     probes: tuple[Probe, ...] = ()
     refused: tuple[Refused, ...] = ()
     undecided: tuple[str, ...] = ()  # addresses for which the node keeps what it announces, whatever it is

@@ -28,6 +28,7 @@ class May(NamedTuple):
     candidates: tuple[str, ...]
     revertive: bool = True
     fenced: bool = False
+    declined: bool = False  # it will not: the candidates after it are told
 
     def entry(self, address: str) -> list[Any]:
         """As it travels."""
@@ -36,6 +37,8 @@ class May(NamedTuple):
             said["revertive"] = False
         if self.fenced:
             said["fenced"] = True
+        if self.declined:
+            said["declined"] = True
         return [address, self.interfaces, self.candidates, *([said] if said else [])]
 
 

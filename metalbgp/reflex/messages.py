@@ -2,7 +2,8 @@
 
 In:  a line from the agent:
        {"identity": {"node": NAME, "keys": [BASE64, …]}}    the first key signs
-       {"add": [[address, [interface, …] or null, [candidate, …], {"revertive": …, "fenced": …}], …]}
+       {"add": [[address, [interface, …] or null, [candidate, …], {"revertive": …, "fenced": …,
+         "declined": …}], …]}
        {"remove": [address, …]}, {"full": true}: what this connection did not name is gone
        {"probes": [[address, [interface, …] or null, token], …]}, {"fence": [[address, until], …]}
        {"exclude": [pattern, …]}, {"ask": "state"}
@@ -152,9 +153,9 @@ def _duties(entries: list[Any], refused: list[str]) -> dict[bytes, Duty]:
             continue
         address = _address(entry[0], refused)
         if address is not None:
-            duty = Duty(
-                allowed, candidates, said.get("revertive", True) is not False, said.get("fenced") is True
-            )
+            revertive = said.get("revertive", True) is not False
+            fenced, declined = said.get("fenced") is True, said.get("declined") is True
+            duty = Duty(allowed, candidates, revertive, fenced, declined)
             found[address] = shared.setdefault(duty, duty)
     return found
 

@@ -68,17 +68,20 @@ def merge(plans: Iterable[NodePlan]) -> NodePlan:
     """The plans of many VirtualIPs as one; table.py does the same change by change."""
     routes: dict[tuple[str, str], list[Contribution]] = {}
     duties: list[Duty] = []
+    declined: list[Duty] = []
     refused: list[Refused] = []
     undecided: list[str] = []
     for plan in plans:
         for contribution in plan.routes:
             routes.setdefault((contribution[0].peer, contribution[0].prefix), []).append(contribution)
         duties += plan.duties
+        declined += plan.declined
         refused += plan.refused
         undecided += plan.undecided
     return NodePlan(
         routes=tuple(combine(routes[key]) for key in sorted(routes)),
         duties=tuple(sorted(duties, key=lambda duty: duty.address)),
+        declined=tuple(sorted(declined, key=lambda duty: duty.address)),
         refused=tuple(refused),
         undecided=tuple(sorted(undecided)),
     )

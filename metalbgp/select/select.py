@@ -6,6 +6,7 @@ Out: NodePlan. Its `undecided` addresses keep what they have: the two watches ha
 Elsewhere: several VirtualIPs together are table.py; matching Services to advertisements is plan/plan.py.
 
 A speaker may say no for its own node, never yes: nothing here adds what the VirtualIP does not ask for.
+One file because the gates of both protocols are the same: what one says no to, the other must not forget.
 """
 
 from collections.abc import Collection, Iterator, Mapping
@@ -114,12 +115,26 @@ class NodeView:
         order = self.orders.drains.get(self.node.name)
         return "" if advertisement is None else leaving.why(self.node, advertisement.leaving, order)
 
+    @property
+    def may_leave(self) -> bool:
+        """Whether there is any sign of it, which somebody may mind: as a rule there is none, at no cost."""
+        node = self.node
+        signs = node.unschedulable or node.shutting_down or bool(node.taints)
+        return signs or node.name in self.orders.drains
+
+    def leaves_l2(self, vip: VirtualIP) -> str:
+        """Why the node leaves, as far as the L2Advertisements of the address that select it agree on it."""
+        order = self.orders.drains.get(self.node.name)
+        names = {name for holder in vip.holders.values() for name in holder.l2 if name in self._l2_here}
+        found = [leaving.why(self.node, self._l2[name].leaving, order) for name in sorted(names)]
+        return found[0] if all(found) and found else ""
+
     def select(self, vip: VirtualIP) -> NodePlan:
         if vip.phase not in HELD_PHASES:
             return self._all_refused(vip, Releasing())
         held = self.orders.holds.get(vip.address)
         if held is not None and vip.phase != "probing":  # who only asks the segment announces nothing
-            return self._held(vip, held_by(held))
+            return self._held(vip, held_by(held), local=held.local)
         if vip.configuration > self.configuration.sequence:
             older = OlderConfiguration(held=self.configuration.sequence, wanted=vip.configuration)
             return self._all_refused(vip, older, undecided=True)
@@ -138,7 +153,8 @@ class NodeView:
         refused: list[Refused] = []
         routes = self._routes(vip, pool, refused)
         duties = self._duties(vip, pool, refused)
-        return NodePlan(routes=routes, duties=duties, refused=tuple(refused))
+        declined = () if duties else self._declined(vip)
+        return NodePlan(routes=routes, duties=duties, declined=declined, refused=tuple(refused))
 
     def _outlived(self, vip: VirtualIP) -> bool:
         """It names an advertisement that is gone. The controller removes one from the configuration only
@@ -158,7 +174,7 @@ class NodeView:
         )
         return NodePlan(refused=refused, undecided=(vip.address,) if undecided else ())
 
-    def _held(self, vip: VirtualIP, reason: HeldByOrder) -> NodePlan:
+    def _held(self, vip: VirtualIP, reason: HeldByOrder, *, local: bool) -> NodePlan:
         """What would not be announced anyway has its own reason."""
         pool = self.configuration.pool_of(vip.address)
         never = tuple(
@@ -170,7 +186,9 @@ class NodeView:
             )
             if pool is not None and not names
         )
-        return NodePlan(refused=(*self._all_refused(vip, reason).refused, *never))
+        # Of an order that only this node has heard the other candidates must learn; the others all obey.
+        declined = self._declined(vip) if local else ()
+        return NodePlan(declined=declined, refused=(*self._all_refused(vip, reason).refused, *never))
 
     def _why_not_here(self, address: str, service: str, holder: Holder) -> NotAnnounced | None:
         """Endpoints first (it may be nobody's fault), then the node's own gates (docs/serving.md)."""
@@ -314,11 +332,7 @@ class NodeView:
     # -------------------------------------------------------------- L2
 
     def _duties(self, vip: VirtualIP, pool: Pool, refused: list[Refused]) -> tuple[Duty, ...]:
-        # Of all advertisements, whichever cover this node: all candidates must live by the same rules.
-        all_of = {name for holder in vip.holders.values() for name in holder.l2}
-        asked = [self._l2[name] for name in all_of if name in self._l2]
-        revertive, fenced = all(one.revertive for one in asked), any(one.fenced for one in asked)
-        candidates = self._candidates(vip, revertive=revertive)
+        candidates, revertive, fenced = self._rules(vip)
         wanted = False
         interfaces: set[str] | None = set()
         for service, holder in sorted(vip.holders.items()):
@@ -339,6 +353,24 @@ class NodeView:
             return ()
         named = None if interfaces is None else tuple(sorted(interfaces))
         return (Duty(vip.address, named, candidates, revertive, fenced),)
+
+    def _declined(self, vip: VirtualIP) -> tuple[Duty, ...]:
+        """The controller counts on this node, and it will not: its last Pod ended, or it may not any more."""
+        candidates, revertive, fenced = self._rules(vip)
+        names = sorted({name for holder in vip.holders.values() for name in holder.l2 if name in self._l2})
+        if not names or self.node.name not in candidates:
+            return ()
+        interfaces = _interfaces(set(), [self._l2[name] for name in names])
+        named = None if interfaces is None else tuple(sorted(interfaces))
+        return (Duty(vip.address, named, candidates, revertive, fenced, declined=True),)
+
+    def _rules(self, vip: VirtualIP) -> tuple[tuple[str, ...], bool, bool]:
+        """Candidates, revertive, fenced: of all advertisements, whichever cover this node, for all candidates
+        must live by the same rules."""
+        all_of = {name for holder in vip.holders.values() for name in holder.l2}
+        asked = [self._l2[name] for name in all_of if name in self._l2]
+        revertive, fenced = all(one.revertive for one in asked), any(one.fenced for one in asked)
+        return self._candidates(vip, revertive=revertive), revertive, fenced
 
     def _candidates(self, vip: VirtualIP, *, revertive: bool) -> tuple[str, ...]:
         """The controller's order, but for what people said since: every node knows all orders."""

@@ -93,8 +93,10 @@ class Table:
         for key in sorted(self._merged):
             yield self._merged[key]
 
-    def duties(self) -> tuple[Duty, ...]:
-        return tuple(self._duties[address] for address in sorted(self._duties))
+    def duties(self, *, declined: bool = False) -> tuple[Duty, ...]:
+        """What this node may answer for; `declined`: also what it will not, though it is a candidate."""
+        found = (self._duties[address] for address in sorted(self._duties))
+        return tuple(one for one in found if declined or not one.declined)
 
     def interfaces(self, address: str) -> tuple[str, ...] | None:
         """Of the duty for the address; None: every fit one, or there is no duty."""
@@ -132,7 +134,8 @@ class Table:
         return (*key, after[0].attributes)
 
     def _set_duty(self, address: str, plan: NodePlan | None) -> tuple[tuple[str, Duty | None], ...]:
-        duty = next((duty for duty in plan.duties if duty.address == address), None) if plan else None
+        asked = (*plan.duties, *plan.declined) if plan else ()
+        duty = next((duty for duty in asked if duty.address == address), None)
         if self._duties.get(address) == duty:
             return ()
         if duty is None:

@@ -147,6 +147,16 @@ class Announcer:
         found += (drain,) if drain else ()
         return tuple(sorted(found, key=lambda one: one.name))
 
+    def last_in_l2(self) -> dict[str, str]:
+        """Addresses in L2 that this node stands first for although it leaves, and why it does: who leaves
+        stands behind all who stay, so no candidate stays."""
+        view = self._view
+        if view is None or not view.may_leave:
+            return {}
+        first = (one.address for one in self.table.duties() if one.candidates[:1] == (view.node.name,))
+        found = {address: view.leaves_l2(self.vips[address]) for address in first if address in self.vips}
+        return {address: why for address, why in found.items() if why}
+
     def set_pod(self, key: str, pod: Pod | None) -> Changes:
         """One of this node's; None: it is gone."""
         touched = self.pods.set_pod(key, pod, self._clock())

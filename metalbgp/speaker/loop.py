@@ -237,8 +237,8 @@ class Agent:
             await self.reflex.set_identity(self._options.node, [key] if key else [])
             await self.reflex.set_duties(
                 {
-                    duty.address: May(duty.interfaces, duty.candidates, duty.revertive, duty.fenced)
-                    for duty in self.announcer.table.duties()
+                    one.address: May(one.interfaces, one.candidates, one.revertive, one.fenced, one.declined)
+                    for one in self.announcer.table.duties(declined=True)
                 }
             )
             await self.reflex.set_probes(

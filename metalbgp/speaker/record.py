@@ -335,14 +335,15 @@ def probe_reports(reflex: Mapping[str, Any]) -> tuple[ProbeReport, ...]:
 
 
 def drain_report(announcer: Announcer) -> tuple[DrainReport, ...]:
-    found = announcer.draining
-    if not found.active:
+    found, alone = announcer.draining, announcer.last_in_l2()
+    if not found.active and not alone:
         return ()
     made = DrainReport(
-        why=found.why,
+        why=found.why or min(alone.values()),
         withdrawn=sum(map(len, found.gone.values())),
         eased=sum(why.leaving for _, why in announcer.table.routes()),
         stays=tuple(sorted(found.stays)[:PROBLEMS]),
+        answers=tuple(sorted(alone)[:PROBLEMS]),
     )
     return (made,)
 

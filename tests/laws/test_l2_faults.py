@@ -7,7 +7,7 @@ One file because it is read beside that page's table, row by row.
 import pytest
 
 from metalbgp.l2.members import SLOW, Self
-from metalbgp.l2.standing import Duty
+from metalbgp.l2.standing import Duty, Standing
 from tests.laws.l2_world import VIP, VIP6, World, by_ethertype, is_beat
 
 DETECT = 0.25
@@ -387,6 +387,58 @@ def test_an_address_added_while_running_has_one_owner_from_the_first_moment() ->
     assert it.several(since, VIP6) == 0
     it.hosts["n2"].assign({VIP: Duty(None, ("n1", "n2", "n3"))})
     assert it.owners(VIP6) == set()
+
+
+@pytest.mark.parametrize("revertive", [True, False])
+def test_what_a_candidate_declines_is_the_next_ones_at_once_and_nothing_beside_it_moves(
+    address: bytes, revertive: bool
+) -> None:
+    beside = bytes((*address[:-1], 101))
+    it = world(addresses=(address, beside), revertive=revertive)
+    host = it.hosts["n1"]
+    asked = host.duties[address]
+    began = since = it.now
+    host.assign({**host.duties, address: asked._replace(declined=True)})
+    it.run(1.0)
+    assert it.moves(since, address) == ["n2"]
+    assert it.nobody(since, address) <= INSTANT and it.several(since, address) == 0
+    assert it.hosts["n3"].node.ownership.duties[address].standing == Standing(
+        "n2", False, (("n1", "declining"), ("n2", "live"), ("n3", "self"))
+    )
+    since = it.now
+    it.kill("n2")  # the next one after it, not the one that will not
+    it.run(1.0)
+    assert it.moves(since, address) == ["n3"]
+    back = it.now
+    host.assign({**host.duties, address: asked})
+    it.run(1.0)
+    assert it.owners(address) == {"n1" if revertive else "n3"}
+    assert it.several(back, address) <= INSTANT and it.nobody(back, address) == 0
+    assert it.moves(began, beside) == ["n1"]
+
+
+def test_who_declines_before_others_know_the_address_or_in_another_life_never_answers_for_it() -> None:
+    it = world()
+    duty = Duty(None, ("n1", "n2", "n3"))
+    since = it.now
+    it.hosts["n1"].assign({**it.hosts["n1"].duties, VIP6: duty._replace(declined=True)})
+    it.run(0.3)
+    for name in ("n2", "n3"):
+        it.hosts[name].assign({**it.hosts[name].duties, VIP6: duty})
+    it.run(0.3)
+    assert it.moves(since, VIP6) == ["n2"]
+    it.hosts["n1"].start()  # another life says it again
+    it.run(2.0)
+    assert it.moves(since, VIP6) == ["n2"] and it.several(since, VIP6) == 0
+    assert it.owners() == {"n1"}
+
+
+def test_what_every_candidate_declines_is_answered_by_nobody() -> None:
+    it = world()
+    for host in it.hosts.values():
+        host.assign({VIP: host.duties[VIP]._replace(declined=True)})
+    it.run(1.0)
+    assert it.owners() == set()
 
 
 def test_the_whole_list_dead_at_once_leaves_nobody_until_the_controller_lists_others() -> None:

@@ -5,7 +5,7 @@ from msgspec import json
 from msgspec.structs import replace
 
 from metalbgp.cli import wire
-from metalbgp.model.report import OrderReport, UnservedReport
+from metalbgp.model.report import DrainReport, OrderReport, UnservedReport
 from tests.unit.cli.world import (
     CONFIGURATION,
     EXCLUDE,
@@ -223,6 +223,16 @@ def test_in_l2_the_nodes_themselves_say_who_answers(what: str) -> None:
     assert "n1 is first; n2, n3 stand by" in world.run("explain", what, "--no-wire").stdout
     world.forbidden = {"exec"}
     assert "n1 is first; n2, n3 stand by" in world.run("explain", what).stdout
+
+
+def test_what_a_node_that_leaves_had_to_keep_in_l2_is_told() -> None:
+    world = layer2("n1")
+    world.report("n1", drain=(DrainReport(why="cordoned", answers=(ADDRESS,)),))
+    assert "n1 answers since 12m; n2 stands by; n3 stands by; n1 leaves (cordoned), and nobody else may" in (
+        world.run("explain", "web/nginx").stdout
+    )
+    world.report("n1", drain=(DrainReport(why="cordoned", withdrawn=1),))
+    assert "leaves" not in world.run("explain", "web/nginx").stdout
 
 
 def test_two_that_answer_are_told_by_explain_as_well() -> None:

@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from metalbgp.l2.standing import Duty
+from metalbgp.reflex.client import May
 from metalbgp.reflex.messages import (
     Ask,
     Change,
@@ -36,6 +37,10 @@ def test_duties_are_addresses_with_interfaces_and_candidates() -> None:
             VIP6: Duty(frozenset({"eth0", "eth1"}), ("n2",), revertive=False, fenced=True),
         },
         (socket.inet_aton("192.0.2.9"),),
+    )
+    may = May(None, ("n1",), declined=True)
+    assert decode(encode({"add": [may.entry("192.0.2.1")]})) == Change(
+        {VIP: Duty(None, ("n1",), declined=True)}, ()
     )
     assert decode(b'{"remove": []}') == Change({}, ())
     assert decode(b'{"full": true}') == Full()

@@ -60,6 +60,25 @@ def test_a_node_says_no_with_its_reason(fields: dict[str, Any], where: Node, rea
     assert refused(plan) == {"": reason}
 
 
+@pytest.mark.parametrize(
+    ("fields", "where", "declines"),
+    [
+        ({}, N1, False),
+        ({}, Node(name="n1", labels={EXCLUDE_LABEL: ""}), True),
+        ({}, node("n1", network_unavailable=True), True),
+        ({}, Node(name="n9", labels={EXCLUDE_LABEL: ""}), False),  # nobody counts on it
+        ({"bgp": ("external",), "l2": ()}, Node(name="n1", labels={EXCLUDE_LABEL: ""}), False),
+    ],
+)
+def test_a_candidate_that_will_not_answer_in_l2_declines(
+    fields: dict[str, Any], where: Node, declines: bool
+) -> None:
+    held = vip(holders={"web/nginx": holder(**{"l2": ("layer2",)} | fields)}, candidates=("n1", "n2"))
+    plan = select(held, configuration(l2(), bgp()), where)
+    assert [one.declined for one in plan.declined] == [True] * declines
+    assert not (plan.duties and plan.declined)
+
+
 def test_terminating_endpoints_announce_where_they_are_the_last_resort_and_their_count_is_the_weight() -> (
     None
 ):

@@ -1,4 +1,7 @@
-"""A node that leaves: less preferred at once, withdrawn later, and never the last next hop."""
+"""A node that leaves: less preferred at once, withdrawn later, and never the last next hop.
+
+One file because every case is one node among the same few others, in BGP, in L2 and as an agent.
+"""
 
 import asyncio
 from collections.abc import Iterable
@@ -19,6 +22,7 @@ from metalbgp.model.services import Node
 from metalbgp.model.virtualips import VirtualIP
 from metalbgp.speaker import around as look
 from metalbgp.speaker.announcer import Announcer, Changes
+from metalbgp.speaker.record import drain_report
 from tests.unit.speaker.test_loop import CONFIGURATION, NS, TOR, World, ended, until, vip
 from tests.values import holder, node
 
@@ -305,6 +309,28 @@ def test_a_hold_for_one_node_lets_the_others_stand_in() -> None:
     for each in (one, other):
         each.set_orders([hold], 0.0)
     assert candidates(one) is None and candidates(other) == ("n2", "n3")
+
+
+def test_in_layer_2_the_one_that_leaves_and_is_first_all_the_same_says_what_it_had_to_keep() -> None:
+    everybody = [Order(name=f"drain-{name}", action="Drain", node=name) for name in ("n1", "n2", "n3")]
+    for orders_, keeps in (([], {}), ([DRAIN], {}), (everybody, {"198.51.100.1": "drained"})):
+        one, other = layer2(), layer2(here="n2")
+        for each in (one, other):
+            each.set_orders(orders_, 0.0)
+        assert one.last_in_l2() == keeps and other.last_in_l2() == {}
+    (told,) = drain_report(one)
+    assert (told.why, told.answers, told.stays) == ("drained", ("198.51.100.1",), ())
+
+
+@pytest.mark.parametrize("only", ["", "n1"])
+def test_a_hold_that_one_node_alone_knows_of_is_told_to_the_candidates_after_it(only: str) -> None:
+    """Of one that is an object they know: they do not count on the node at all, or obey it themselves."""
+    one = layer2()
+    one.set_orders([Order(name="h", action="Hold", address="198.51.100.1", node=only, local=not only)], 0.0)
+    assert candidates(one) is None
+    assert [duty.declined for duty in one.table.duties(declined=True)] == [True] * (not only)
+    one.set_orders([Order(name="h", action="Hold", address="198.51.100.1")], 0.0)
+    assert one.table.duties(declined=True) == ()
 
 
 # ------------------------------------------------------------------ the agent

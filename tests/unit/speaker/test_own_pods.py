@@ -86,7 +86,8 @@ def test_the_last_pod_ends_and_the_node_says_no_at_once_in_both_protocols(
 ) -> None:
     changes = served.lacks() if end is None else served.has(end)
     assert [attributes for _, _, attributes in changes.wants] == [None]
-    assert changes.duties == ((ADDRESS, None),)
+    ((address, duty),) = changes.duties
+    assert address == ADDRESS and duty is not None and duty.declined  # the candidates after it must hear that
     assert not served.announces and served.reasons() == {"NoServingPod"}
     assert served.has(pod()).wants  # and it is back with its Pod, for the grant still stands
     assert served.announces
