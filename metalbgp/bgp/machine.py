@@ -211,6 +211,7 @@ class Machine(Hearing):
     def unwritten(self, generation: int, error: str, now: float) -> list[Effect]:
         """There was no room for the file: nobody in the list is to blame. install_again() follows."""
         self._reload.unwritten(generation)
+        self._go_on()
         self._effects.append(Problem("reload", error))
         return self._pump(now)
 

@@ -37,6 +37,7 @@ class World:
         self.written: list[str] = []
         self.refused = refused or set()  # addresses whose present version ExaBGP's own check refuses
         self.together = together  # it refuses whatever has more than one peer
+        self.full = False  # there is no room for a file
         self.checks: list[int] = []  # how many peers each file had that was checked
         self.problems: list[Problem] = []
         self.act(self.machine.connected(self.now, fresh=True))
@@ -49,6 +50,8 @@ class World:
                 case Write(lines):
                     self.written += lines
                     self.exabgp.write(lines)
+                case Install(_, generation) if self.full:
+                    self.act(self.machine.unwritten(generation, "no room", self.now))
                 case Install(text, generation):
                     error = self.validate(text)
                     if error is None:

@@ -77,3 +77,18 @@ def test_peers_that_are_refused_only_together_are_tried_once_more_and_leave_all_
     world.settle()
     world.check()
     assert set(world.exabgp.peers) == set(PEERS)
+
+
+def test_routes_that_waited_for_a_list_go_on_when_there_is_no_room_for_it() -> None:
+    world = settled()
+    world.full = True
+    world.do(("want", PEERS[0], PREFIXES[0], 1))  # its answer is due, so that the list has to wait
+    world.do(("neighbors", PEERS[1]))
+    world.do(("want", PEERS[0], PREFIXES[1], 1))
+    world.settle()
+    assert world.exabgp.peers[PEERS[0]].router == {PREFIXES[0]: "med 1", PREFIXES[1]: "med 1"}
+    assert PEERS[1] in world.exabgp.peers
+    world.full = False
+    world.act(world.machine.install_again(world.now))
+    world.settle()
+    world.check()
