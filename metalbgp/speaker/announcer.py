@@ -15,13 +15,12 @@ from collections.abc import Callable, Iterable, Mapping
 from msgspec import Struct, structs
 
 from metalbgp.bgp.values import Neighbor
-from metalbgp.model.addresses import family
+from metalbgp.model.addresses import BITS, family
 from metalbgp.model.configuration import Configuration, Peer
 from metalbgp.model.orders import NO_ORDERS, Order, Orders, in_force, obeyed
 from metalbgp.model.reasons import (
     EndpointsTerminate,
     NoLocalEndpoint,
-    NoServingEndpoint,
     NoServingPod,
     PeerAddressTaken,
     ShutByOrder,
@@ -39,7 +38,7 @@ from metalbgp.speaker.own_pods import OwnPods
 from metalbgp.speaker.patience import Patience
 
 RouteKey = tuple[str, str]  # peer address, prefix
-UNSERVED = (EndpointsTerminate, NoLocalEndpoint, NoServingEndpoint, NoServingPod)
+ELSEWHERE = (EndpointsTerminate, NoLocalEndpoint, NoServingPod)  # nobody serves on this node, others may
 
 
 class Changes(Struct, frozen=True):
@@ -47,6 +46,7 @@ class Changes(Struct, frozen=True):
     wants: tuple[tuple[str, str, Attributes | None], ...] = ()
     duties: tuple[tuple[str, Duty | None], ...] = ()
     probes: bool = False  # what to ask the segment for is another than before
+    silenced: tuple[str, ...] = ()  # prefixes that no limit may hold back any more: silent()
 
 
 class Announcer:
@@ -74,6 +74,7 @@ class Announcer:
         self._view: NodeView | None = None
         self._address_of: dict[str, str] = {}  # peer name → address
         self._name_of: dict[str, str] = {}
+        self._silenced: list[str] = []  # prefixes, since _changes() was called last
 
     def set_vip(self, address: str, vip: VirtualIP | None) -> Changes:
         if vip is None:
@@ -131,12 +132,16 @@ class Announcer:
         return {key: why.why or "shut by an order" for key, why in shut if isinstance(why, ShutByOrder)}
 
     def silent(self, prefix: str) -> bool:
-        """Whether this must not be announced, whatever limit there is: a person ordered it, or no endpoint
-        serves it here. Kube-proxy goes by the same endpoints, so the route would lead nowhere."""
+        """Whether this must not be announced, whatever the limit: a person ordered it, or its endpoints are
+        on other nodes, and this one would only draw traffic away from them. That nobody serves at all is no
+        such reason: it may be the mistake."""
         address = prefix.partition("/")[0]
-        plan = self.plans.get(address) if is_host(prefix) else None
+        return self.orders.silence(prefix) or (is_host(prefix) and self._served_elsewhere(address))
+
+    def _served_elsewhere(self, address: str) -> bool:
+        plan = self.plans.get(address)
         why = [one.reason for one in plan.refused if one.protocol == BGP] if plan is not None else []
-        return self.orders.silence(prefix) or (bool(why) and all(isinstance(one, UNSERVED) for one in why))
+        return bool(why) and all(isinstance(one, ELSEWHERE) for one in why)
 
     @property
     def orders_here(self) -> tuple[Order, ...]:
@@ -247,7 +252,7 @@ class Announcer:
         # A peer that took another name or address changes keys without changing the table.
         moved = tuple((*key, still[key]) for key in still.keys() - gone - told)
         wants = changes.wants + moved + tuple(want for want in lost if want[:2] not in told)
-        return Changes(neighbors=sessions, wants=wants, duties=changes.duties, probes=changes.probes)
+        return structs.replace(changes, neighbors=sessions, wants=wants)
 
     def _look_around(self) -> None:
         if not self.draining.active:
@@ -277,7 +282,10 @@ class Announcer:
         self.pods.see(vip, self._view.node.name, self._clock())
         now = self._clock()
         plan = self.patience.judge(vip, self._view, now)
+        before = self._served_elsewhere(address)
         plan = self.plans[address] = self.draining.judge(vip, plan, self._view, now, self._others)
+        if not before and self._served_elsewhere(address):
+            self._silenced.append(f"{address}/{BITS[family(address)]}")
         return self.table.update(address, plan)
 
     def _changes(self, deltas: Iterable[Delta]) -> Changes:
@@ -296,10 +304,12 @@ class Announcer:
                 )
             duties.update(delta.duties_changed)
             probes |= delta.probes_changed
+        silenced, self._silenced = tuple(self._silenced), []
         return Changes(
             wants=tuple((*key, attributes) for key, attributes in wants.items()),
             duties=tuple(duties.items()),
             probes=probes,
+            silenced=silenced,
         )
 
     def _resolve(self, peer: str, prefix: str, attributes: Attributes) -> Attributes:

@@ -7,7 +7,7 @@ Elsewhere: what is wanted is announcer.py; who sends, and the order that lets go
 Two limits, both off unless a BGPPeer has their annotation. A withdraw limit: so many withdrawals within so
 many seconds are somebody's change, more are somebody's mistake. What would exceed it is held back whole, as
 it came, and so is all that follows within the window; it stays announced until it is wanted again, the limit
-is lifted, or a person lets go; what a person ordered silent, or no endpoint serves, is neither held nor
+is lifted, or a person lets go; what a person ordered silent, or other nodes serve, is neither held nor
 counted, and a restart forgets nothing. An outbound maximum: the router closes the session over too many
 prefixes, so what is beyond it is not announced.
 """
@@ -91,6 +91,15 @@ class Guard:
         """`free(peer)`: a person looked, and its withdrawals may go; until it is said otherwise."""
         self._free = free
         return self._let_go(now)
+
+    def silenced(self, prefixes: Collection[str], now: float) -> list[Want]:
+        """Those that must go now, of what was held back before `silent` said so."""
+        may: list[Want] = []
+        for peer, session in self._sessions.items():
+            if found := [prefix for prefix in prefixes if prefix in session.held]:
+                may += self._withdraw(peer, found, now, said=False)
+                may += self._fill(peer)
+        return may
 
     def standing(self, told: Iterable[Key], wanted: Collection[Key], now: float) -> None:
         """What the parent works towards, by its own word: of a connection that began. What is wanted again is

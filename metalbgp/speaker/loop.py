@@ -199,6 +199,7 @@ class Agent:
             self._want(self.guard.set_limits(limits(self._limited), now), now)
         if self.link.connected:  # else the journal that opens the connection begins anew
             self._want(self.guard.judge(changes.wants, now, said=said), now)
+            self._want(self.guard.silenced(changes.silenced, now), now)
         if changes.duties or changes.probes:
             self._duties_due.set()
         self.changed.set()

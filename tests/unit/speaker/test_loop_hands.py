@@ -58,11 +58,13 @@ async def test_a_hold_and_a_shut_take_back_what_was_held_back_before_them(tmp_pa
     assert world.prefixes() == [] and not world.agent.guard.all_held()
 
 
-async def test_routes_that_no_endpoint_serves_here_go_whatever_the_limit(tmp_path: Path) -> None:
-    """`kubectl drain` of a node under Local: held back, they would draw traffic to where nobody is."""
+def local(number: int, **nodes: int) -> VirtualIP:
+    served = holder(bgp=("all",), policy="Local", nodes=nodes, serving=bool(nodes))
+    return replace(vip(number), holders={"web/s": served})
 
-    def local(number: int, **nodes: int) -> VirtualIP:
-        return replace(vip(number), holders={"web/s": holder(bgp=("all",), policy="Local", nodes=nodes)})
+
+async def test_routes_that_other_nodes_serve_go_whatever_the_limit(tmp_path: Path) -> None:
+    """`kubectl drain` of a node under Local: held back, they would draw traffic to where nobody is."""
 
     world = World(tmp_path)
     limited = replace(CONFIGURATION.peers[0], withdraw_limit=1, withdraw_window=60)
@@ -76,6 +78,23 @@ async def test_routes_that_no_endpoint_serves_here_go_whatever_the_limit(tmp_pat
     for number in (3, 4):
         world.agent._on_vip(Changed("v", None, vip(number, phase="releasing")))
     assert world.prefixes() == ["198.51.100.4/32"]  # none of them counted
+
+
+async def test_routes_that_nobody_serves_are_held_back_until_another_node_does(tmp_path: Path) -> None:
+    """All endpoints gone may be the mistake; moved to another node they are none."""
+
+    world = World(tmp_path)
+    limited = replace(CONFIGURATION.peers[0], withdraw_limit=1, withdraw_window=60)
+    world.knows(replace(CONFIGURATION, peers=(limited,)))
+    world.agent._speak()
+    for number in range(3):
+        world.agent._on_vip(Changed("v", None, local(number, n1=1)))
+    for number in range(3):
+        world.agent._on_vip(Changed("v", None, local(number)))
+    assert world.prefixes() == [f"198.51.100.{number}/32" for number in (1, 2)]
+    world.agent._on_vip(Changed("v", None, local(1, n2=1)))
+    assert world.prefixes() == ["198.51.100.2/32"]
+    assert world.agent.guard.all_held() == [("10.0.0.1", "198.51.100.2/32")]
 
 
 async def test_what_is_held_back_is_written_down_for_the_next_life(tmp_path: Path) -> None:
