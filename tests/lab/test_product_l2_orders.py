@@ -117,6 +117,13 @@ def ordered(product: Product, name: str = "four", **spec: str) -> Iterator[None]
         product.remove(f"{ORDERS}/{name}")
 
 
+def locally(product: Product, node: str, verb: str, *words: str) -> None:
+    """On the socket of a node's speaker, inside its pod."""
+    pod = product.speaker(node)["metadata"]["name"]
+    command = ("metalbgp", verb, "--local", ADDRESS, *words)
+    product.lab.kubectl("exec", "-n", SYSTEM, pod, "-c", "speaker", "--", *command)
+
+
 @contextmanager
 def a_pod_a_node(product: Product) -> Iterator[None]:
     for node in ALL:
@@ -156,6 +163,13 @@ def test_an_l2_address_leaves_with_its_node_but_never_the_last_and_held_is_answe
         figure(f"cordon, drain and back: {report.asked} requests, {failed} failed, {report.slow} slow")
         # As over BGP (test_product_orders.py): a request under way arrives at a node that does not know it.
         assert failed <= BUSY * MOVES * UNDER_WAY, report.failed
+
+        since = time.time()
+        locally(product, first, "hold", "--for", "30m")  # the others hear of it by heartbeat alone
+        assert max(probe.moved(since, second), probe.together(since)) <= BUSY * 0.1
+        assert probe.owner(ADDRESS6) == first  # what is decided beside it has not moved
+        locally(product, first, "unhold")
+        probe.moved(time.time(), first)
 
         only = {"nodeSelectors": [{"matchLabels": {"kubernetes.io/hostname": first}}]}
         product.patch("l2advertisement.metallb.io", "all", {"spec": only}, SYSTEM)
