@@ -73,7 +73,7 @@ class Ownership:
         self._ours: dict[bytes, bytes] = {}  # what we decline, as it travels
         self._declined: frozenset[bytes] = frozenset()  # addresses that another candidate declines
         self._said: frozenset[bytes] | None = None  # all that the others claim and decline; None: look anew
-        self._known: dict[bytes, bytes] | None = None  # duties by what says that they are declined
+        self._known: dict[bytes, bytes] = {}  # duties by what says that they are declined
 
     # ------------------------------------------------------------------ duties
 
@@ -86,7 +86,8 @@ class Ownership:
                     continue
                 self._leave(address, group)
             else:
-                self._known = self._said = None
+                self._known[heartbeat.declined(address)] = address
+                self._said = None
             self._join(address, duty, now)
             if duty.declined:
                 declines[address] = heartbeat.declined(address)
@@ -118,7 +119,7 @@ class Ownership:
                 self._leave(address, group)
                 self.fences.pop(address, None)
                 self._queue[address] = None
-                self._known = None
+                self._known.pop(heartbeat.declined(address), None)
         self._decline({address: said for address, said in self._ours.items() if address in self.duties})
 
     def _decline(self, ours: dict[bytes, bytes]) -> None:
@@ -132,9 +133,7 @@ class Ownership:
         if said == self._said:
             return
         self._said = said
-        if self._known is None and said:
-            self._known = {heartbeat.declined(address): address for address in self.duties}
-        known = self._known or {}
+        known = self._known
         before, self._declined = self._declined, frozenset(known[one] for one in said if one in known)
         for address in before ^ self._declined:
             group = self.duties.get(address)
