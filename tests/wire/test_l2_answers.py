@@ -39,7 +39,8 @@ from l2_segment import (
     solicitation,
 )
 
-from tests.wire.doing import figures, run
+from metalbgp.clocks import SO_TIMESTAMPNS, age
+from tests.wire.doing import figures, run, wait_for
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="needs network namespaces")
 
@@ -329,8 +330,20 @@ asyncio.run(main())
 """
 
 
+def age_of_what_waited() -> float:
+    """Seconds, as the kernel's stamp has it, of a datagram that was read 20 ms after it came."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as own:
+        own.bind(("127.0.0.1", 0))
+        own.setsockopt(socket.SOL_SOCKET, SO_TIMESTAMPNS, 1)
+        own.sendto(b"x", own.getsockname())
+        time.sleep(0.02)
+        return age(own.recvmsg(1, 128)[1])
+
+
 def test_what_queued_while_the_process_was_stopped_is_dropped(reflex: Reflex, near: Station) -> None:
     reflex.duties([OWNED, None], [OTHER, None])
+    # The kernel begins to stamp frames a moment after the first socket asked for it; before, all are fresh.
+    wait_for(lambda: age_of_what_waited() > 0.01, "the kernel to stamp what it receives")
     reflex.process.send_signal(signal.SIGSTOP)
     try:
         near.send(arp(OTHER))
