@@ -259,6 +259,27 @@ class Product:
         where = ", ".join(on) or "no node"
         until(f"{address} leads to {where}", lambda: self.hops(address), lambda h: h == set(on), limit)
 
+    def visited(self) -> str:
+        """The address of a Service in front of the walkthrough's three Pods, that answers whoever asks.
+
+        Its endpoints are found by Kubernetes, whose controllers and kube-proxies look again up to a minute
+        after the API server was away."""
+        self.lab.apply(WALKTHROUGH / "app.yaml")
+        spec = {"type": "LoadBalancer", "selector": {"app": "my-cool-application"}, "ports": [{"port": 80}]}
+        self.create(SERVICES, {"metadata": {"name": "visited"}, "spec": spec})
+        self.lab.kubectl("rollout", "status", "deployment/nginx-app", "--timeout=90s")
+        selected = f"{SLICES}?labelSelector=kubernetes.io/service-name=visited"
+        until(
+            "Kubernetes finds the Pods of the Service",
+            lambda: [end for one in self.list(selected) for end in one["endpoints"] or ()],
+            lambda ends: len(ends) == 3 and all(end["conditions"].get("ready") for end in ends),
+            limit=120,
+        )
+        address = self.address("visited")
+        self.routed(address, limit=30)
+        self.served(address)
+        return address
+
     def served(self, address: str) -> None:
         """Until every request of a second is answered: kube-proxy on each node knows every Pod.
 
@@ -272,7 +293,7 @@ class Product:
                     self.lab.node_exec, node.name, ["nft", "list", "map", "ip", "kube-proxy", "service-ips"]
                 ),
                 lambda done: about(done.stdout, [address]),
-                limit=60,
+                limit=120,
             )
 
         def all_answered() -> bool:

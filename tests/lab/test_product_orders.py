@@ -17,7 +17,7 @@ import pytest
 
 from bench.visits import LIMIT, Trouble, visiting
 from lab.settings import CLIENT
-from tests.lab.product import METALLB, SERVICES, WALKTHROUGH, Product, about, kill, until
+from tests.lab.product import METALLB, Product, about, kill, until
 from tests.lab.test_product_faults import AGENT
 
 MOVES, UNDER_WAY = 2, 1  # requests begin every 15 ms and take a few
@@ -131,15 +131,9 @@ def test_a_drained_node_is_less_preferred_then_gone_and_only_what_is_under_way_n
         {"metadata": {"annotations": {"metalbgp.io/drain-delay": "15s"}}},
         namespace=METALLB.rpartition("/")[2],
     )
-    product.lab.apply(WALKTHROUGH / "app.yaml")
-    spec = {"type": "LoadBalancer", "selector": {"app": "my-cool-application"}, "ports": [{"port": 80}]}
-    product.create(SERVICES, {"metadata": {"name": "visited"}, "spec": spec})
-    product.lab.kubectl("rollout", "status", "deployment/nginx-app", "--timeout=90s")
     product.service("alone", policy="Local", on=["n1"])
-    web, alone = product.address("visited"), product.address("alone")
-    product.routed(web, limit=30)
+    web, alone = product.visited(), product.address("alone")
     product.routed(alone, on=["n1"])
-    product.served(web)
     before = product.connections()
     with (
         product.never_lost(web, alone) as heard,

@@ -29,7 +29,6 @@ from tests.lab.product import (
     SPEAKER_CONFIGURATIONS,
     SYSTEM,
     VIPS,
-    WALKTHROUGH,
     Product,
     until,
 )
@@ -86,16 +85,10 @@ def replaced_by(product: Product, release: Version) -> Iterator[None]:
 
 def services(product: Product) -> tuple[str, dict[str, str]]:
     """One with real pods that is visited, and one a node, announced by it alone."""
-    product.lab.apply(WALKTHROUGH / "app.yaml")
-    spec = {"type": "LoadBalancer", "selector": {"app": "my-cool-application"}, "ports": [{"port": 80}]}
-    product.create(SERVICES, {"metadata": {"name": "visited"}, "spec": spec})
     for node in ALONE:
         product.service(f"alone-{node}", policy="Local", on=[node])
     product.service("changes", on=[])
-    product.lab.kubectl("rollout", "status", "deployment/nginx-app", "--timeout=90s")
-    web = product.address("visited")
-    product.routed(web, limit=30)
-    product.served(web)
+    web = product.visited()
     alone = {node: product.address(f"alone-{node}") for node in ALONE}
     for node, address in alone.items():
         product.routed(address, on=[node])
