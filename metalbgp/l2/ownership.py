@@ -78,7 +78,7 @@ class Ownership:
     # ------------------------------------------------------------------ duties
 
     def add(self, duties: Mapping[bytes, Duty], now: float) -> None:
-        declines = dict(self._ours)
+        news = False
         for address, duty in duties.items():
             group = self.duties.get(address)
             if group is not None:
@@ -89,11 +89,9 @@ class Ownership:
                 self._known[heartbeat.declined(address)] = address
                 self._said = None
             self._join(address, duty, now)
-            if duty.declined:
-                declines[address] = heartbeat.declined(address)
-            else:
-                declines.pop(address, None)
-        self._decline(declines)
+            news |= self._decline(address, declined=duty.declined)
+        if news:
+            self._tell()
 
     def _join(self, address: bytes, duty: Duty, now: float) -> Group:
         alone = _alone(duty) or address in self._declined
@@ -113,6 +111,7 @@ class Ownership:
         return found
 
     def remove(self, addresses: Iterable[bytes]) -> None:
+        news = False
         for address in addresses:
             group = self.duties.pop(address, None)
             if group is not None:
@@ -120,12 +119,19 @@ class Ownership:
                 self.fences.pop(address, None)
                 self._queue[address] = None
                 self._known.pop(heartbeat.declined(address), None)
-        self._decline({address: said for address, said in self._ours.items() if address in self.duties})
-
-    def _decline(self, ours: dict[bytes, bytes]) -> None:
-        if ours != self._ours:
-            self._ours = ours
+                news |= self._decline(address, declined=False)
+        if news:
             self._tell()
+
+    def _decline(self, address: bytes, *, declined: bool) -> bool:
+        """Whether that is another answer than before."""
+        if declined == (address in self._ours):
+            return False
+        if declined:
+            self._ours[address] = heartbeat.declined(address)
+        else:
+            del self._ours[address]
+        return True
 
     def _hear_declined(self, now: float) -> None:
         """What others decline is decided for itself: the addresses beside it have not changed."""
