@@ -27,7 +27,7 @@ from metalbgp.bgp.seek import Seeker
 from metalbgp.bgp.values import Found, Neighbor
 from metalbgp.lines import Lines
 from metalbgp.loop import Loop
-from metalbgp.model.reasons import Reason
+from metalbgp.model.reasons import PeersNotWritten, Reason
 
 STOP_LIMIT: Final = 3.0  # seconds from SIGTERM to SIGKILL
 IMAGE: Final = Path("/opt/metalbgp/exabgp-conf")
@@ -102,7 +102,7 @@ class Edge:
         try:
             self._write_file(self._file, render((), self._helper, 0))
         except OSError as error:
-            self._report(Problem("child", _unwritten(self._file, error, "ExaBGP is not started")))
+            self._report(Problem("child", _unwritten(self._file, error, runs=False)))
             self._loop.after(WRITE_AGAIN, self._begin)
         else:
             self._spawn()
@@ -257,8 +257,7 @@ class Edge:
         if isinstance(wanted, Check):  # one that was not looked at is not refused; the list is tried again
             self.do(self.machine.checked(None, now))
             return
-        why = _unwritten(path, error, "the list of peers before this one stays")
-        self.do(self.machine.unwritten(wanted.generation, why, now))
+        self.do(self.machine.unwritten(wanted.generation, _unwritten(path, error), now))
         self._loop.after(WRITE_AGAIN, lambda: self.do(self.machine.install_again(self._loop.now())))
 
     # The helper's socket
@@ -292,6 +291,7 @@ class Edge:
         self.do(self.machine.line(decoded, self._loop.now()))
 
 
-def _unwritten(path: Path, error: OSError, so: str) -> str:
+def _unwritten(path: Path, error: OSError, *, runs: bool = True) -> str:
     """In words, with the remedy."""
-    return f"{path} cannot be written: {error.strerror}; {so}, make room in the volume `run`"
+    why = PeersNotWritten(file=str(path), why=error.strerror or str(error), runs=runs)
+    return f"{why.explain()}; {why.remedy()}"

@@ -1059,17 +1059,29 @@ class SnapshotNewer(Reason, frozen=True):
         return "bring the API server back, or the version that wrote it"
 
 
-class SnapshotNotWritten(Reason, frozen=True):
-    """What is announced stays; only a restart without an API server would find an older file, or none."""
-
+class NotWritten(Reason, frozen=True):
     file: str
     why: str
+
+    def remedy(self) -> str:
+        return "make room in volume `run` of the DaemonSet, or make it writable; it is tried again by itself"
+
+
+class SnapshotNotWritten(NotWritten, frozen=True):
+    """What is announced stays; only a restart without an API server would find an older file, or none."""
 
     def explain(self) -> str:
         return f"the snapshot {self.file} cannot be written: {self.why}"
 
-    def remedy(self) -> str:
-        return "make room in volume `run` of the DaemonSet, or make it writable; it is tried again by itself"
+
+class PeersNotWritten(NotWritten, frozen=True):
+    """ExaBGP reads its list of peers from a file."""
+
+    runs: bool = True  # with the list before this one
+
+    def explain(self) -> str:
+        so = "the list of peers before this one stays" if self.runs else "ExaBGP is not started"
+        return f"{self.file} cannot be written: {self.why}; {so}"
 
 
 NoAddress = (
