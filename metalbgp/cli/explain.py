@@ -29,7 +29,7 @@ from metalbgp.cli.render import Answer, many
 from metalbgp.cli.wire import Heard, Wire, ask_all
 from metalbgp.inventory.endpoints import fold
 from metalbgp.model.configuration import Configuration
-from metalbgp.model.report import NodeReport
+from metalbgp.model.report import DrainReport, NodeReport
 from metalbgp.model.services import Node, Service
 from metalbgp.plan.explain import Explanation, explain
 from metalbgp.plan.lines import lines
@@ -223,18 +223,19 @@ def said(
 
 def leaving(report: NodeReport | None) -> str:
     """As far as routes are concerned."""
-    drain = report.drain[0] if report is not None and report.drain else None
-    if report is None or drain is None or not (drain.withdrawn or drain.eased):
-        return ""
-    return f"{report.node} leaves ({drain.why})"
+    return _leaves(report, lambda drain: bool(drain.withdrawn or drain.eased))
 
 
 def left_alone(report: NodeReport | None, address: str) -> str:
     """Of an address in L2 that the node had to keep."""
-    drain = report.drain[0] if report is not None and report.drain else None
-    if report is None or drain is None or address not in drain.answers:
+    words = _leaves(report, lambda drain: address in drain.answers)
+    return f"; {words}, and nobody else may" if words else ""
+
+
+def _leaves(report: NodeReport | None, concerned: Callable[[DrainReport], bool]) -> str:
+    if report is None or not report.drain or not concerned(report.drain[0]):
         return ""
-    return f"; {report.node} leaves ({drain.why}), and nobody else may"
+    return f"{report.node} leaves ({report.drain[0].why})"
 
 
 def reported(report: NodeReport | None, peer: str, prefix: str, now: datetime) -> str:

@@ -53,8 +53,8 @@ class Words:
         self._orders = obeyed_by([report])[report.node]
 
     def named(self, what: str, row: RouteReport, words: str, why: str = "") -> Change:
-        if what in GOING and self._orders.silence(row.prefix):
-            why = held_by(self._orders.holds[row.prefix.partition("/")[0]]).explain()
+        if what in GOING and (order := self._orders.hold_of(row.prefix)) is not None:
+            why = held_by(order).explain()
         behind = f" ({', '.join(row.services)})" if row.services else ""
         return Change(
             # The row may be one of the report before: then this was learnt now.

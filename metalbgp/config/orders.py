@@ -63,7 +63,7 @@ def decode(data: bytes | Raw) -> Order:
         peer=spec.peer,
         reason=spec.reason,
         author=spec.author,
-        expires=(spec.expires or "").upper(),
+        expires=(spec.expires or "").upper(),  # one spelling for all who show it
         created=raw.metadata.creation_timestamp or "",
     )
 

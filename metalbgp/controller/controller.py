@@ -43,7 +43,7 @@ from metalbgp.controller.tell import Emit, Tell
 from metalbgp.controller.writes import Writes, is_marked
 from metalbgp.inventory.inventory import IDLE_PHASES, Inventory
 from metalbgp.inventory.touched import Touched
-from metalbgp.model.names import INSTALLATION
+from metalbgp.model.names import INSTALLATION, SPEAKER_PODS
 from metalbgp.model.services import Pod, Service
 from metalbgp.model.virtualips import VirtualIP
 
@@ -55,7 +55,7 @@ class Options(Struct, frozen=True):
     installation: str
     load_balancer_class: str | None = None
     ignore_exclude_label: bool = False
-    speaker_labels: str = "app=metallb,component=speaker"
+    speaker_labels: str = SPEAKER_PODS
 
 
 class Controller:

@@ -7,7 +7,7 @@ Elsewhere: that no new address is one of them is allocate/guard.py.
 from collections.abc import Iterable, Iterator, Mapping
 from ipaddress import ip_network
 
-from metalbgp.model.addresses import AddressError, Occupied, Range, parse
+from metalbgp.model.addresses import AddressError, Occupied, Range, host_prefix, parse
 from metalbgp.model.services import Node
 
 
@@ -15,7 +15,7 @@ def occupied(nodes: Iterable[Node], service_networks: Mapping[str, tuple[str, ..
     """What cannot be read occupies nothing: it is Kubernetes' own, and its words are not ours to judge."""
     for node in nodes:
         for address in node.addresses:
-            yield from _one(f"{address}/{128 if ':' in address else 32}", f"Node {node.name}")
+            yield from _one(host_prefix(address), f"Node {node.name}")
         for cidr in node.pod_cidrs:
             yield from _one(cidr, f"the Pod network of Node {node.name} ({cidr})")
     for name, cidrs in sorted(service_networks.items()):

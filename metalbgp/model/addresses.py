@@ -61,6 +61,17 @@ def family(address: str) -> Family:
     return 6 if ":" in address else 4
 
 
+def host_prefix(address: str) -> str:
+    """The /32 or /128 of one address."""
+    return f"{address}/{BITS[family(address)]}"
+
+
+def host_of(prefix: str) -> str:
+    """The address that a prefix is the /32 or /128 of; "" when it is wider."""
+    address, _, length = prefix.partition("/")
+    return address if length == str(BITS[family(address)]) else ""
+
+
 def from_int(version: int, number: int) -> str:
     return str(IPv4Address(number) if version == 4 else IPv6Address(number))
 

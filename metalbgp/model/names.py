@@ -19,3 +19,4 @@ WEBHOOK_CONFIGURATION: Final = "metallb-webhook-configuration"
 FROM_POOL: Final = "metallb.io/ip-allocated-from-pool"  # annotation that we write on a Service
 ADDRESS_ALLOCATED: Final = "metalbgp.io/AddressAllocated"  # condition of a Service: why it has none
 VALID: Final = "metalbgp.io/Valid"  # condition of a configuration object
+SPEAKER_PODS: Final = "app=metallb,component=speaker"  # as k8s/metalbgp.yaml labels them, and MetalLB's

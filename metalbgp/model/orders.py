@@ -13,6 +13,8 @@ from typing import Final
 
 from msgspec import Struct
 
+from metalbgp.model.addresses import host_of
+
 HOLD: Final = "Hold"  # the address is announced nowhere, or not from the node
 SHUT: Final = "Shut"  # the session to the peer is down everywhere, or on the node
 DRAIN: Final = "Drain"  # the node leaves: less preferred first, then silent where others announce
@@ -59,10 +61,9 @@ class Orders(Struct, frozen=True):
     drains: Mapping[str, Order] = {}  # by node, all of them: who leaves must not count on others who do
     held_on: Mapping[str, frozenset[str]] = {}  # address → nodes that alone hold it: in L2 others stand in
 
-    def silence(self, prefix: str) -> bool:
-        """Whether the prefix is nothing but an address that is held."""
-        address, _, length = prefix.partition("/")
-        return address in self.holds and length == ("128" if ":" in address else "32")
+    def hold_of(self, prefix: str) -> Order | None:
+        """The order that holds the one address of the prefix."""
+        return self.holds.get(host_of(prefix))
 
 
 NO_ORDERS: Final = Orders()

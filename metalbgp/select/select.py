@@ -15,7 +15,7 @@ from typing import Final, TypeVar
 from msgspec.structs import replace
 
 from metalbgp.model import extended
-from metalbgp.model.addresses import Family, Range, family, prefix_of
+from metalbgp.model.addresses import Family, Range, family, host_of, prefix_of
 from metalbgp.model.configuration import BGPAdvertisement, Configuration, L2Advertisement, Leaving, Peer, Pool
 from metalbgp.model.orders import NO_ORDERS, Orders
 from metalbgp.model.reasons import (
@@ -244,7 +244,7 @@ class NodeView:
                 if reason is not None:
                     refused.append(Refused(address, service, BGP, reason, peer, name))
                     continue
-                wishes = holder.wishes if is_host(prefix) else NO_WISHES
+                wishes = holder.wishes if host_of(prefix) else NO_WISHES
                 attributes = self._attributes(advertisement, holder, wishes, self._by_name[peer])
                 route = Route(peer=peer, prefix=prefix, attributes=attributes)
                 why = Provenance((service,), (address,), (name,), holder.created)
@@ -417,10 +417,6 @@ def _disagree(advertisements: list[BGPAdvertisement]) -> Iterator[str]:
         values = {value for _, _, value in same}
         if len(values) > 1:
             yield f"{same[0][0]} {', '.join(sorted(values))}"
-
-
-def is_host(prefix: str) -> bool:
-    return prefix.endswith("/128" if ":" in prefix else "/32")
 
 
 def _union(one: tuple[T, ...], other: tuple[T, ...]) -> tuple[T, ...]:

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Mapping
 from msgspec import Struct, structs
 
 from metalbgp.bgp.values import Neighbor
-from metalbgp.model.addresses import BITS, family
+from metalbgp.model.addresses import family, host_of, host_prefix
 from metalbgp.model.configuration import Configuration, Peer
 from metalbgp.model.orders import NO_ORDERS, Order, Orders, in_force, obeyed
 from metalbgp.model.reasons import (
@@ -30,7 +30,7 @@ from metalbgp.model.routes import Attributes, Duty, NodePlan
 from metalbgp.model.selectors import any_matches
 from metalbgp.model.services import Node, Pod
 from metalbgp.model.virtualips import VirtualIP
-from metalbgp.select.select import BGP, NodeView, is_host
+from metalbgp.select.select import BGP, NodeView
 from metalbgp.select.table import Delta, Table, covers
 from metalbgp.speaker.draining import Draining, Other, Seen, others, seen, steady
 from metalbgp.speaker.neighbors import RefusedPeer, neighbors
@@ -135,8 +135,7 @@ class Announcer:
         """Whether this must not be announced, whatever the limit: a person ordered it, or its endpoints are
         on other nodes, and this one would only draw traffic away from them. That nobody serves at all is no
         such reason: it may be the mistake."""
-        address = prefix.partition("/")[0]
-        return self.orders.silence(prefix) or (is_host(prefix) and self._served_elsewhere(address))
+        return self.orders.hold_of(prefix) is not None or self._served_elsewhere(host_of(prefix))
 
     def _served_elsewhere(self, address: str) -> bool:
         plan = self.plans.get(address)
@@ -285,7 +284,7 @@ class Announcer:
         before = self._served_elsewhere(address)
         plan = self.plans[address] = self.draining.judge(vip, plan, self._view, now, self._others)
         if not before and self._served_elsewhere(address):
-            self._silenced.append(f"{address}/{BITS[family(address)]}")
+            self._silenced.append(host_prefix(address))
         return self.table.update(address, plan)
 
     def _changes(self, deltas: Iterable[Delta]) -> Changes:

@@ -20,11 +20,11 @@ from metalbgp.cluster.client import Client
 from metalbgp.cluster.errors import ClusterError
 from metalbgp.cluster.resources import NODE_STATES, NODES, PODS
 from metalbgp.config import nodestate
+from metalbgp.model.names import SPEAKER_PODS
 from metalbgp.model.report import NodeReport
 from metalbgp.model.services import Node
 
 PACE: Final = 5.0  # seconds between two looks: as often as NodeStates are written
-SPEAKERS: Final = "app=metallb,component=speaker"  # as k8s/metalbgp.yaml labels them
 FIRST: Final = 2.0  # seconds that a start on a node which leaves waits for the first
 
 
@@ -68,7 +68,7 @@ class Around:
             ]
             pods = [
                 decode.pod(raw)
-                async for page in self._client.list_pages(PODS, self._namespace, label_selector=SPEAKERS)
+                async for page in self._client.list_pages(PODS, self._namespace, label_selector=SPEAKER_PODS)
                 for raw in page.items or ()
             ]
             alive = {pod.name for pod in pods if pod.ready and not pod.deleting}
