@@ -18,7 +18,7 @@ class VirtualLoop(asyncio.SelectorEventLoop):
 
     def _run_once(self) -> None:
         if not self._ready and self._scheduled:  # type: ignore[attr-defined]  # asyncio's own books
-            self._moment = max(self._moment, self._scheduled[0]._when)  # type: ignore[attr-defined]
+            self._moment = max(self._moment, self._scheduled[0]._when)  # type: ignore[attr-defined]  # the same
         super()._run_once()  # type: ignore[misc]  # the same
 
 

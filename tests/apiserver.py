@@ -20,6 +20,7 @@ import ssl
 import subprocess
 import urllib.request
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
@@ -243,11 +244,18 @@ def _token(user: str) -> str:
     return f"test-token-of-{user}"
 
 
-@pytest.fixture(scope="session")
-def apiserver(tmp_path_factory: Any) -> Iterator[ApiServer]:
-    server = ApiServer(tmp_path_factory.mktemp("apiserver"))
+@contextmanager
+def running(folder: Path) -> Iterator[ApiServer]:
+    """One of its own, for a test that stops it or makes many objects."""
+    server = ApiServer(folder)
     try:
         server.start()
         yield server
     finally:
         server.stop()
+
+
+@pytest.fixture(scope="session")
+def apiserver(tmp_path_factory: Any) -> Iterator[ApiServer]:
+    with running(tmp_path_factory.mktemp("apiserver")) as server:
+        yield server

@@ -126,7 +126,7 @@ def sender(wanted: Wanted, port: int) -> socket.socket:
 
 def _bind(fresh: socket.socket, local: str, port: int, scope: int) -> None:
     """To a port that no other session has: the kernel refuses one in use."""
-    any_address = "::" if fresh.family == socket.AF_INET6 else "0.0.0.0"  # noqa: S104
+    any_address = "::" if fresh.family == socket.AF_INET6 else "0.0.0.0"  # noqa: S104  # the kernel chooses among ours
     for tried in _ports(port):
         try:
             fresh.bind(_name(local or any_address, tried, scope))

@@ -219,6 +219,13 @@ class Product:
         """The Service's address, once its status has one."""
         return until(f"Service {service} has an address", lambda: self.ingress(service), limit=limit)
 
+    def announced(self, name: str) -> str:
+        """The address of a new Service, once the router sends packets for it to every node."""
+        self.service(name)
+        address = self.address(name)
+        self.routed(address)
+        return address
+
     def ingress(self, service: str) -> str:
         found = self.api.get(f"{SERVICES}/{service}")["status"]["loadBalancer"].get("ingress") or [{}]
         return str(found[0].get("ip", ""))

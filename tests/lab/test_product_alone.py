@@ -172,9 +172,7 @@ def test_a_service_deleted_while_a_node_is_cut_off_stays_there_and_goes_when_it_
 
 def test_a_spoilt_snapshot_is_said_and_neither_announced_from_nor_withdrawn_for(product: Product) -> None:
     product.bgp()
-    product.service("web")
-    address = product.address("web")
-    product.routed(address)
+    address = product.announced("web")
     known_on_disk(product, "n1", address)
     before, pod = product.connections(), product.speaker("n1")
     file = run_directory(product, "n1") / "snapshot.json"
@@ -199,9 +197,7 @@ def test_a_spoilt_snapshot_is_said_and_neither_announced_from_nor_withdrawn_for(
 
 def test_a_volume_that_takes_no_snapshot_is_said_and_costs_no_route(product: Product) -> None:
     product.bgp()
-    product.service("web")
-    address = product.address("web")
-    product.routed(address)
+    address = product.announced("web")
     before = product.connections()
     with product.never_lost(address):
         with spoilt(product, "ro", "rw"):

@@ -48,9 +48,7 @@ def _told(product: Product, kind: str, name: str, *words: str) -> str:
 
 def test_a_malformed_pool_says_what_is_wrong_and_disturbs_nothing_else(product: Product) -> None:
     product.bgp()
-    product.service("web")
-    address = product.address("web")
-    product.routed(address)
+    address = product.announced("web")
     with product.never_lost(address):
         with product.without_webhook():
             product.pool("broken", "203.0.113.300-203.0.113.310")
@@ -71,9 +69,7 @@ def test_a_malformed_pool_says_what_is_wrong_and_disturbs_nothing_else(product: 
 def test_a_pool_that_becomes_invalid_keeps_its_last_good_version_in_force(product: Product) -> None:
     product.bgp()
     product.pool("pool", "198.51.100.0/25")
-    product.service("web")
-    address = product.address("web")
-    product.routed(address)
+    address = product.announced("web")
     with product.never_lost(address):
         with product.without_webhook():
             product.pool("pool", "198.51.100.0/33")
@@ -93,9 +89,7 @@ def test_a_pool_that_becomes_invalid_keeps_its_last_good_version_in_force(produc
 
 def test_of_two_overlapping_pools_the_younger_is_refused_by_name(product: Product) -> None:
     product.bgp()
-    product.service("web")
-    address = product.address("web")
-    product.routed(address)
+    address = product.announced("web")
     with product.never_lost(address):
         with product.without_webhook():
             product.pool("younger", "198.51.100.200-198.51.101.10")
@@ -122,9 +116,7 @@ def test_an_unknown_pool_is_told_with_the_nearest_name_and_served_when_it_appear
 
 def test_a_peer_that_refuses_is_reported_and_the_other_session_goes_on(product: Product) -> None:
     product.bgp()
-    product.service("web")
-    address = product.address("web")
-    product.routed(address)
+    address = product.announced("web")
     product.established()
     before = product.connections()
     with product.never_lost(address):
@@ -143,7 +135,7 @@ def test_a_peer_that_refuses_is_reported_and_the_other_session_goes_on(product: 
 
 
 @contextmanager
-def _router_with_password(product: Product, password: str) -> Iterator[None]:
+def router_with_password(product: Product, password: str) -> Iterator[None]:
     """The router takes sessions of the nodes only with this password."""
     enter = ["configure terminal", "router bgp 64512"]
     product.lab.vtysh(*enter, f"neighbor NODES password {password}")
@@ -153,7 +145,7 @@ def _router_with_password(product: Product, password: str) -> Iterator[None]:
         product.lab.vtysh(*enter, "no neighbor NODES password")
 
 
-def _secret(product: Product, name: str, password: str) -> None:
+def secret(product: Product, name: str, password: str) -> None:
     body = {
         "metadata": {"name": name},
         "type": "kubernetes.io/basic-auth",
@@ -168,14 +160,14 @@ def test_a_session_with_a_password_comes_up_with_the_right_one_alone(product: Pr
     product.advertise()
     product.service("web")
     address = product.address("web")
-    with _router_with_password(product, PASSWORD):
+    with router_with_password(product, PASSWORD):
         product.peer("tor", passwordSecret={"name": "tor-password"})
         until(
             "the missing Secret is the session's reason",
             lambda: product.session("n1", "tor"),
             lambda row: "Secret" in row.get("lastError", "") and row["state"] == "Refused",
         )
-        _secret(product, "tor-password", WRONG)
+        secret(product, "tor-password", WRONG)
         until(
             "the session is tried and says why it stays down",
             lambda: product.session("n1", "tor"),
@@ -184,7 +176,7 @@ def test_a_session_with_a_password_comes_up_with_the_right_one_alone(product: Pr
         )
         assert not product.sessions()
         assert not product.hops(address)
-        _secret(product, "tor-password", PASSWORD)
+        secret(product, "tor-password", PASSWORD)
         product.established()
         product.routed(address)
         _nowhere_to_read(product, PASSWORD)

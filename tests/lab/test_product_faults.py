@@ -9,11 +9,11 @@ from __future__ import annotations
 import json
 import random
 import re
-import threading
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final
 
 from tests.lab.product import SYSTEM, Product, alive, kill, processes_of, until
+from tests.wire.doing import nothing_for
 
 AGENT: Final = r"-m metalbgp\.speaker\.agent"
 REFLEX: Final = r"-m metalbgp\.reflex"
@@ -38,22 +38,15 @@ def _many(product: Product, count: int) -> dict[str, str]:
         return dict(zip(names, pool.map(lambda name: product.address(name, 30), names), strict=True))
 
 
-def _nothing_for(seconds: float) -> None:
-    """A stretch of time that is itself the fault: nothing is waited for."""
-    threading.Event().wait(seconds)
-
-
 def test_routes_stay_while_the_api_server_is_away_and_a_service_is_served_when_it_is_back(
     product: Product,
 ) -> None:
     product.bgp()
-    product.service("web")
-    address = product.address("web")
-    product.routed(address)
+    address = product.announced("web")
     before = product.connections()
     with product.never_lost(address):
         with product.lab.without("apiserver"):
-            _nothing_for(10)
+            nothing_for(10)
         product.service("after")
         product.routed(product.address("after", limit=30))
     assert product.connections() == before
@@ -64,9 +57,7 @@ def test_routes_stay_while_the_api_server_is_away_and_a_service_is_served_when_i
 
 def test_an_agent_that_starts_without_api_server_announces_what_was_last_known(product: Product) -> None:
     product.bgp()
-    product.service("web")
-    address = product.address("web")
-    product.routed(address)
+    address = product.announced("web")
     before = product.connections()
     pod = product.speaker("n1")
     with product.never_lost(address):
@@ -196,9 +187,7 @@ def test_a_killed_reflex_answers_again_within_seconds_also_while_the_agent_is_aw
 
 def test_a_deleted_speaker_takes_its_routes_along_and_brings_them_back(product: Product) -> None:
     product.bgp()
-    product.service("web")
-    address = product.address("web")
-    product.routed(address)
+    address = product.announced("web")
     with product.never_lost(address):  # the other two nodes serve meanwhile
         name = product.speaker("n2")["metadata"]["name"]
         product.lab.kubectl("delete", "pod", "-n", SYSTEM, name, "--wait=false")

@@ -4,7 +4,7 @@ from functools import partial
 
 from lab import nodes
 from tests.lab.product import SECRETS, SYSTEM, Product, until
-from tests.lab.test_product_configuration import PASSWORD, _router_with_password, _secret
+from tests.lab.test_product_configuration import PASSWORD, router_with_password, secret
 
 NODES = "/api/v1/nodes"
 OURS = ("metalbgp-speaker", "metallb-webhook-cert")
@@ -14,9 +14,7 @@ def test_a_node_that_is_deleted_and_made_again_announces_again_and_the_others_ne
     product: Product,
 ) -> None:
     product.bgp()
-    product.service("web")
-    address = product.address("web")
-    product.routed(address)
+    address = product.announced("web")
     before = product.api.get(f"{NODES}/n3")["metadata"]["uid"]
     pod, sessions = product.speaker("n3")["metadata"]["uid"], product.connections()
     node = next(one for one in product.lab.nodes if one.name == "n3")
@@ -55,14 +53,14 @@ def test_all_secrets_made_again_cost_no_session_and_no_route(product: Product) -
     product.advertise()
     product.service("web")
     address = product.address("web")
-    with _router_with_password(product, PASSWORD):
-        _secret(product, "tor-password", PASSWORD)
+    with router_with_password(product, PASSWORD):
+        secret(product, "tor-password", PASSWORD)
         product.peer("tor", passwordSecret={"name": "tor-password"})
         product.routed(address, limit=60)
         product.established(60)
         before = product.connections()
         with product.never_lost(address):
-            _secret(product, "tor-password", PASSWORD)
+            secret(product, "tor-password", PASSWORD)
             for name in OURS:
                 product.remove(f"{SECRETS}/{name}")
             for name in OURS:

@@ -104,9 +104,7 @@ def test_a_shut_session_takes_its_routes_along_and_no_other_notices(
     product: Product,
 ) -> None:
     product.bgp(enableGracefulRestart=True)
-    product.service("web")
-    address = product.address("web")
-    product.routed(address)
+    address = product.announced("web")
     before = product.connections()
     with product.never_lost(address):
         order(product, "shut", "tor", "--node", "n2", "--reason", WHY)

@@ -32,9 +32,7 @@ def test_a_blackhole_reaches_the_router_only_where_the_operator_lets_services_as
     product: Product,
 ) -> None:
     product.bgp()
-    product.service("web")
-    address = product.address("web")
-    product.routed(address)
+    address = product.announced("web")
     product.patch("service", "web", {"metadata": {"annotations": {"metalbgp.io/blackhole": "true"}}})
     holders = "the claim has the wish"
     until(holders, lambda: product.vips()[address]["holders"]["default/web"].get("wishes"))

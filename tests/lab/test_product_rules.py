@@ -181,9 +181,7 @@ def _series(text: str) -> dict[str, float]:
 
 def test_metrics_say_what_is_announced_under_the_names_that_users_know(product: Product) -> None:
     product.bgp()
-    product.service("web")
-    address = product.address("web")
-    product.routed(address)
+    address = product.announced("web")
     node = product.lab.nodes[0]
 
     def speaker() -> dict[str, float]:

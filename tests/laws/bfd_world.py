@@ -92,7 +92,7 @@ class World:
 
     def __init__(self, ours: Parameters, theirs: Parameters, seed: int, delay: float = 0.003) -> None:
         self.now = 1000.0
-        self.random = random.Random(seed)  # noqa: S311
+        self.random = random.Random(seed)  # noqa: S311  # a seed repeats it
         self.lost: Callable[[End], bool] = lambda _: False
         self._delay = delay
         self._count = itertools.count()
@@ -148,7 +148,7 @@ class Losses:
     """Each direction loses packets by chance, and never more than `row` one after another."""
 
     def __init__(self, seed: int, share: float, row: int) -> None:
-        self._random, self._share, self._row = random.Random(seed), share, row  # noqa: S311
+        self._random, self._share, self._row = random.Random(seed), share, row  # noqa: S311  # a seed repeats it
         self._lost = {"a": 0, "b": 0}
 
     def __call__(self, sender: End) -> bool:

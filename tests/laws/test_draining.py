@@ -81,7 +81,7 @@ class Fleet:
             one.set_node(NODES[name])
             for address, held in claims.items():
                 holders = {f"web/{address}": held}
-                one.set_vip(address, VirtualIP(address=address, pool="p", configuration=1, holders=holders))  # type: ignore[arg-type]
+                one.set_vip(address, VirtualIP(address=address, pool="p", configuration=1, holders=holders))  # type: ignore[arg-type]  # holders of two kinds
 
     def leave(self, drained: set[str], cordoned: set[str]) -> None:
         orders = [Order(name=f"drain-{name}", action="Drain", node=name) for name in sorted(drained)]

@@ -264,7 +264,7 @@ async def test_the_ca_is_replaced_under_load_and_no_question_goes_astray(it: Wor
         assert [said for said in answers if "denied the request" not in said] == []
         now = await stored(it)
         assert now["ca.crt"].count(b"BEGIN") == 2 and now["ca.key"] != old.ca_key
-        print(f"{len(answers)} questions while the CA and the certificate were replaced, all answered")  # noqa: T201
+        print(f"{len(answers)} questions while the CA and the certificate were replaced, all answered")  # noqa: T201  # a figure, seen with -s
 
 
 async def test_two_replicas_share_one_certificate_and_a_caBundle_that_others_wipe_comes_back(

@@ -103,5 +103,5 @@ class Strait(threading.Thread):
             await writer.drain()
 
     async def _freed(self, name: str, resource: str = ALL) -> None:
-        while not self._held.isdisjoint({f"{name}:{ALL}", f"{name}:{resource}"}):  # noqa: ASYNC110
+        while not self._held.isdisjoint({f"{name}:{ALL}", f"{name}:{resource}"}):  # noqa: ASYNC110  # a set of another thread, which tells nobody
             await asyncio.sleep(0.02)  # another thread releases it

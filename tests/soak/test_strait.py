@@ -13,7 +13,7 @@ import pytest
 
 from bench.api import Api
 from bench.place import Door
-from tests.apiserver import ApiServer
+from tests.apiserver import ApiServer, running
 from tests.soak.strait import Strait
 
 MAPS = "/api/v1/namespaces/default/configmaps"
@@ -24,12 +24,8 @@ A_WHILE = 0.5  # what is held does not arrive within it
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ApiServer]:
-    made = ApiServer(tmp_path_factory.mktemp("strait"))
-    try:
-        made.start()
+    with running(tmp_path_factory.mktemp("strait")) as made:
         yield made
-    finally:
-        made.stop()
 
 
 @pytest.fixture

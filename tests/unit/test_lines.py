@@ -81,7 +81,7 @@ def test_a_write_to_nobody_ends_nothing_before_what_is_still_to_be_read(talk: Ta
 
 
 def test_an_owner_that_closes_in_the_middle_hears_no_more(talk: Talk) -> None:
-    talk.lines._on_line = lambda line: (talk.heard.append(line), talk.lines.close())  # type: ignore[assignment]
+    talk.lines._on_line = lambda line: (talk.heard.append(line), talk.lines.close())  # type: ignore[assignment]  # a tuple, for two calls in one expression
     talk.theirs.sendall(b"one\ntwo\n")
     talk.turn()
     assert talk.heard == [b"one"] and not talk.ended

@@ -8,6 +8,7 @@ Elsewhere: what dead runs left is left_over.py.
 import select
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -37,6 +38,12 @@ def if_the_kernel_can() -> Iterator[None]:
 def figures(text: str) -> None:
     """Seen with pytest -s."""
     sys.stdout.write(f"\n{text}\n")
+
+
+def nothing_for(seconds: float) -> None:
+    """A stretch of time that is itself the fault, or in which something must not happen: nothing is waited
+    for."""
+    threading.Event().wait(seconds)
 
 
 def wait_for(

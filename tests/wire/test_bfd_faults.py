@@ -11,7 +11,7 @@ from contextlib import contextmanager
 import pytest
 from bfd_lab import HERE, ROUTER, THERE, Lab, entry, laboratory
 
-from tests.wire.doing import figures, run, wait_for
+from tests.wire.doing import figures, nothing_for, run, wait_for
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="needs network namespaces")
 
@@ -157,7 +157,7 @@ def test_a_reflex_that_was_stopped_for_less_judges_nobody(lab: Lab) -> None:
     for _ in range(3):
         assert lab.node.process is not None
         lab.node.process.send_signal(signal.SIGSTOP)
-        time.sleep(0.8)  # more than our detection time, less than FRR's
+        nothing_for(0.8)  # more than our detection time, less than FRR's
         lab.node.process.send_signal(signal.SIGCONT)
         no_flap(lab, 0.5)
 

@@ -30,7 +30,7 @@ from bfd_lab import (
     laboratory,
 )
 
-from tests.wire.doing import figures, run, wait_for
+from tests.wire.doing import figures, nothing_for, run, wait_for
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="needs network namespaces")
 
@@ -136,7 +136,7 @@ def test_timers_changed_while_up_by_either_end_cost_no_flap(lab: Lab) -> None:
             f"detect-multiplier {multiplier}",
         )
         lab.node.until(
-            lambda receive=receive, transmit=transmit, multiplier=multiplier: (  # type: ignore[misc]
+            lambda receive=receive, transmit=transmit, multiplier=multiplier: (  # type: ignore[misc]  # defaults bind the loop's values
                 lab.node.rows[THERE]["detection"] == multiplier * max(60, transmit)
                 and lab.node.rows[THERE]["transmit"] == max(60, receive)
             ),
@@ -231,7 +231,7 @@ def test_a_reflex_that_is_killed_is_a_failure_to_the_router(lab: Lab) -> None:
         settled(lab)
         began = time.monotonic()
         lab.node.kill()
-        wait_for(lambda count=count: lab.router.counters()[HERE]["session-down"] == count + 1, "FRR")  # type: ignore[misc]
+        wait_for(lambda count=count: lab.router.counters()[HERE]["session-down"] == count + 1, "FRR")  # type: ignore[misc]  # a default binds the loop's value
         took.append(time.monotonic() - began)
         assert lab.router.peers()[HERE]["diagnostic"] == "control detection time expired"
     figures(f"reflex killed → Down at FRR, 100 ms × 3: {sorted(round(each * 1000) for each in took)} ms")
@@ -258,7 +258,7 @@ def test_sessions_outlive_the_parents_connection(lab: Lab) -> None:
     lab.node.want(entry())
     settled(lab)
     lab.node.disconnect()
-    time.sleep(1.0)  # three detection times without a client
+    nothing_for(1.0)  # three detection times without a client
     lab.node.connect()
     assert lab.node.want(entry())[THERE]["state"] == "Up"
     assert flaps(lab) == (0, 0)

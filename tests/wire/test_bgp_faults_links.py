@@ -1,12 +1,10 @@
 """What a link does to sessions: it flaps, and it carries one direction alone. Real FRR, both families."""
 
-import select
-
 import pytest
 
 from tests.wire.bgp_lab import Lab, Router
 from tests.wire.bgp_stand import Stand
-from tests.wire.doing import run, wait_for
+from tests.wire.doing import nothing_for, run, wait_for
 
 CUTS = 20
 
@@ -42,7 +40,7 @@ def test_a_link_that_flaps_for_moments_costs_no_session_and_no_change(lab: Lab) 
         for _ in range(CUTS):
             loses(one, "input", (one.ours4, one.ours6))
             it.change()
-            select.select([], [], [], 0.05)  # it is the cut that has a length
+            nothing_for(0.05)  # it is the cut that has a length
             heals(one)
         it.as_wanted()
     assert it.drops(1) == it.drops(2) == (0, 0)

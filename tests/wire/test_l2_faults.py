@@ -28,7 +28,7 @@ from l2_cluster import (
 )
 from l2_segment import socket_in
 
-from tests.wire.doing import figures
+from tests.wire.doing import figures, nothing_for
 
 pytestmark = pytest.mark.skipif(
     os.geteuid() != 0 or shutil.which("nft") is None, reason="needs network namespaces and nftables"
@@ -128,9 +128,9 @@ def test_a_short_pause_moves_nothing(it: Cluster) -> None:
     before = time.time()
     for _ in range(5):
         it["n1"].pause()
-        time.sleep(0.1)  # shorter than anybody's patience
+        nothing_for(0.1)  # shorter than anybody's patience
         it["n1"].resume()
-        time.sleep(0.3)
+        nothing_for(0.3)
     stays(it, "n1", 0.3, before)
 
 
@@ -180,7 +180,7 @@ def test_the_last_candidate_takes_over_and_nobody_does_who_is_none(made: Cluster
     made.calm(*(Duty(address, ["n1", "n2"]) for address in BOTH))
     made["n1"].kill()
     made["n2"].kill()
-    time.sleep(1.5)
+    nothing_for(1.5)
     assert made.owner(V4) == []
     assert made["n3"].state()["self"]["state"] == "no-duties"
     given = time.time()
@@ -192,7 +192,7 @@ def test_of_three_that_lose_two_at_once_the_third_waits_for_the_controllers_word
     """For all that it can know it is the third that is cut off; the controller sees who lives."""
     killed = it["n1"].kill()
     it["n2"].kill()
-    time.sleep(1.0)
+    nothing_for(1.0)
     assert it["n3"].state()["self"]["state"] == "isolated"
     assert it["n3"].state()["self"]["owned"] == 0
     told = time.time()
@@ -262,7 +262,7 @@ def test_heartbeats_lost_in_one_direction_leave_one_owner(it: Cluster, way: str,
     lost = time.time()
     it.lose(node, way, HEARTBEATS)
     wait_for(lambda: it[node].state()["self"]["owned"] == 0 or node == "n1", f"{node} to own nothing")
-    time.sleep(1.5)
+    nothing_for(1.5)
     end = it.watch.settled()
     owners = {mac for address in BOTH for _, mac in it.watch.answers(address, end - 0.5, end)}
     assert len(owners) == 1, it.report()
@@ -277,14 +277,14 @@ def test_an_owner_of_whom_nothing_but_heartbeats_is_lost_gives_way_to_its_succes
     """A filter, for heartbeats are broadcast as ARP requests are: nothing that fails by itself."""
     lost = time.time()
     it.lose("n1", "both", HEARTBEATS)
-    time.sleep(2.0)
+    nothing_for(2.0)
     never_two(it, lost, HEAL)
 
 
 def test_random_loss_on_one_link_moves_nothing_for_long(it: Cluster) -> None:
     before, told = time.time(), changes(*it.nodes.values())
     it.lose("n1", "both", percent=30)
-    time.sleep(6)
+    nothing_for(6)
     it.found()
     moved = changes(*it.nodes.values()) - told
     figures(f"30 % lost on the owner's link for 6 s: {moved} messages of gained or lost addresses")
@@ -296,7 +296,7 @@ def test_random_loss_on_one_link_moves_nothing_for_long(it: Cluster) -> None:
 def test_random_loss_on_every_link_is_no_flapping(it: Cluster) -> None:
     before, told = time.time(), changes(*it.nodes.values())
     it.lose_all(dict.fromkeys(ORDER, "both"), percent=30)
-    time.sleep(3)
+    nothing_for(3)
     it.found()
     moved = changes(*it.nodes.values()) - told
     figures(f"30 % lost on every link, twice on the way, for 3 s: {moved} messages of gained or lost")
@@ -333,7 +333,7 @@ def test_udp_takes_over_where_the_ethertype_does_not_get_through(
         )
 
     wait_for(reported, "the transport to be UDP", report=it.report)
-    time.sleep(1.0)
+    nothing_for(1.0)
     stays(it, "n1", 0.5)
     never_two(it, lost, HEAL)
     moved = changes(*it.nodes.values()) - told
@@ -356,7 +356,7 @@ def test_halves_go_on_and_become_one_again(it: Cluster, away: tuple[str, ...]) -
     elif len(left) > 1:
         taken_over(it, left[0], parted, f"{'+'.join(away)} away")
     else:
-        time.sleep(1.0)
+        nothing_for(1.0)
     for half in (away, left):
         if len(half) == 1 and half[0] != "n1":
             assert it[half[0]].state()["self"]["owned"] == 0
@@ -392,7 +392,7 @@ def test_an_address_that_is_removed_is_answered_no_more_and_taken_by_nobody(it: 
     for name in ORDER:
         removed = time.time()
         it[name].retell(duty for duty in it[name].duties if duty.address != V4)
-        time.sleep(0.3)
+        nothing_for(0.3)
         end = it.watch.settled()
         assert not it.watch.answers(V4, removed + 0.1, end), f"{name} was told"
         assert it.watch.owners(V6, removed, end) == [it["n1"].mac()]
@@ -408,7 +408,7 @@ def test_an_address_that_is_added_has_one_owner_from_its_first_moment(
     it.watch.ask(*BOTH, new)
     for name in order:
         it[name].retell((*it[name].duties, Duty(new, ORDER)))
-        time.sleep(0.15)
+        nothing_for(0.15)
     it.wait_owned("n1", [*BOTH, new])
     assert it.watch.owners(new, added) == [it["n1"].mac()]
 
@@ -419,7 +419,7 @@ def test_new_candidates_in_another_order_move_an_address_without_two_owners(it: 
         begin = time.time()
         for name in ORDER:
             it[name].retell([Duty(address, order) for address in BOTH])
-            time.sleep(0.1)
+            nothing_for(0.1)
         it.wait_owned(order[0], BOTH)
         longest = never_two(it, begin, HEAL)
         figures(f"{order[0]} first from now on: two owners for {longest * 1000:.0f} ms")
@@ -470,7 +470,7 @@ def test_a_key_that_changes_moves_nothing(it: Cluster) -> None:
     for name in ORDER:
         it[name].keys = (OTHER_KEY,)
         it[name].there.identity(name, OTHER_KEY)
-        time.sleep(0.6)  # longer than a node is waited for
+        nothing_for(0.6)  # longer than a node is waited for
     stays(it, "n1", 1.0, before)
     assert changes(*it.nodes.values()) - told == 0
     assert len({node.state()["self"]["key"] for node in it.nodes.values()}) == 1
@@ -494,7 +494,7 @@ def test_heartbeats_that_are_played_again_keep_nobody_alive(it: Cluster) -> None
         while time.time() < killed + TAKEOVER and not 0 < answered < time.time() - 1:
             for frame in frames:
                 recorder.send(frame)
-                time.sleep(0.01)
+                nothing_for(0.01)
             if not answered:
                 found = [at for at, mac in it.watch.answers(V4, killed) if mac == it["n2"].mac()]
                 answered = min(found, default=0.0)

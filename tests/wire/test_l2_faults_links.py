@@ -9,7 +9,7 @@ from contextlib import contextmanager
 import pytest
 from l2_cluster import SWITCH, Cluster, Duty, Node, cluster, run, wait_for
 
-from tests.wire.doing import figures, if_the_kernel_can
+from tests.wire.doing import figures, if_the_kernel_can, nothing_for
 
 pytestmark = pytest.mark.skipif(
     os.geteuid() != 0 or shutil.which("nft") is None, reason="needs network namespaces and nftables"
@@ -67,7 +67,7 @@ def owners(it: Cluster) -> set[str]:
 def test_an_owner_that_lost_one_of_two_segments_gives_way_to_a_whole_one(it: Cluster) -> None:
     cut = it.cut("n1", "switch", segment=1)
     taken_over(it, "n2", cut, "one of two links cut")
-    time.sleep(0.5)
+    nothing_for(0.5)
     assert owners(it) == {"n2"}
     assert ["n1", "degraded"] in it["n2"].addresses()[V4]["candidates"]
     assert it["n2"].member("n1")["lost"] == ["eth1"]
@@ -81,7 +81,7 @@ def test_where_every_candidate_lost_a_segment_the_first_one_answers_on_the_other
     for name in ORDER:
         it.cut(name, "switch", segment=1)
     it.wait_owned("n1", BOTH, [0])
-    time.sleep(0.5)
+    nothing_for(0.5)
     assert owners(it) == {"n1"}
     for name in ORDER:
         it.mend(name, "switch", segment=1)
@@ -91,7 +91,7 @@ def test_where_every_candidate_lost_a_segment_the_first_one_answers_on_the_other
 def test_a_segment_that_is_parted_inside_of_the_switch_makes_no_second_owner(it: Cluster) -> None:
     """Its own link is up and the others hear it on the other segment: there is nothing to take over."""
     parted = it.part("n1", segment=1)
-    time.sleep(1.5)
+    nothing_for(1.5)
     assert owners(it) == {"n1"}
     it.join("n1", segment=1)
     it.wait_owned("n1", BOTH)
@@ -107,7 +107,7 @@ def test_an_address_of_one_segment_does_not_move_when_the_other_one_fails(made: 
     wait_for(lambda: not made.watches[1].answers(V4, time.time() - 0.2), "silence on the other segment")
     begin = time.time()
     made.cut("n1", "switch", segment=1)
-    time.sleep(1.0)
+    nothing_for(1.0)
     now = made.watch.settled()
     for address in BOTH:
         assert made.watch.owners(address, begin, now) == [made["n1"].mac()]
@@ -149,7 +149,7 @@ def test_an_interface_that_is_deleted_and_made_again_answers_again(it: Cluster) 
     node.ip("link", "delete", "eth0")
     try:
         wait_for(lambda: node.state()["interfaces"] == ["eth1"], "the interface to be gone")
-        time.sleep(1.0)
+        nothing_for(1.0)
         assert len(owners(it)) == 1, it.report()
     finally:
         node.wire(0)
@@ -162,7 +162,7 @@ def test_a_node_one_of_whose_interfaces_was_deleted_keeps_the_other(it: Cluster)
     it["n1"].ip("link", "delete", "eth0")
     try:
         wait_for(lambda: it["n1"].state()["interfaces"] == ["eth1"], "the interface to be gone")
-        time.sleep(2.0)
+        nothing_for(2.0)
         end = it.watch.settled()
         # On the segment that it left nobody answers: one owner over all, and a person decided so.
         assert it["n1"].addresses()[V4]["interfaces"] == ["eth1"], (deleted, end)
@@ -242,9 +242,9 @@ def test_a_port_of_the_switch_that_flaps_ends_with_one_owner(it: Cluster) -> Non
     begin = time.time()
     for _ in range(10):
         it.cut("n1", "switch")
-        time.sleep(0.07)
+        nothing_for(0.07)
         it.mend("n1", "switch")
-        time.sleep(0.07)
+        nothing_for(0.07)
     it.wait_owned("n1", BOTH)
     longest = one_owner(it, begin, HEAL)
     figures(f"a link that flapped ten times in 1.4 s: two owners for {longest * 1000:.0f} ms")

@@ -20,7 +20,7 @@ def packet(
     state: State, yours: int = 0xA, transmit: int = 100_000, receive: int = 100_000, **more: int
 ) -> Packet:
     fields = {"diagnostic": 0, "multiplier": 3} | more
-    return Packet(state, mine=0xB, yours=yours, transmit=transmit, receive=receive, **fields)  # type: ignore[arg-type]
+    return Packet(state, mine=0xB, yours=yours, transmit=transmit, receive=receive, **fields)  # type: ignore[arg-type]  # fields by name
 
 
 def up(parameters: Parameters = FAST, **more: int) -> Session:

@@ -33,7 +33,7 @@ def router() -> Iterator[socket.socket]:
 def test_what_came_while_nobody_read_is_as_old_as_it_is(queue: Receiver, router: socket.socket) -> None:
     router.send(b"x")
     sent = clock()
-    time.sleep(0.2)
+    time.sleep(0.2)  # it waits in the queue
     ((datagram, at),) = queue.read()
     assert abs(at - sent) < 0.1
     assert (datagram.payload, datagram.source) == (b"x", socket.inet_aton("127.0.0.1"))
@@ -46,7 +46,7 @@ def test_a_queue_that_is_longer_than_one_reading_is_not_read_to_its_end(
     for _ in range(BUDGET + 1):
         router.send(b"x")
     sent = clock()
-    time.sleep(0.2)
+    time.sleep(0.2)  # they wait in the queue
     assert len(list(queue.read())) == BUDGET
     assert queue.heard < sent + 0.1
     assert len(list(queue.read())) == 1

@@ -92,7 +92,7 @@ def test_a_takeover_in_the_middle_of_the_first_look_is_no_problem() -> None:
             world.reflexes["n1"] = reflex("n1", {ADDRESS: held("n2")})
         return await execute(*words)
 
-    world.execute = moving  # type: ignore[method-assign]
+    world.execute = moving  # type: ignore[method-assign]  # the world's own, but for one node
     result = world.run("l2")
     assert (result.exit_code, len(world.asked)) == (0, 6)
     assert row(world)["owner"] == "n2"

@@ -33,7 +33,7 @@ def state(name: str, *sessions: Any, **fields: Any) -> NodeReport:
 
 def screen(*, output: str = "table") -> tuple[Screen, list[str]]:
     lines: list[str] = []
-    return Screen(Wish(connection=None, output=output), lambda: NOW, out=lines.append), lines  # type: ignore[arg-type]
+    return Screen(Wish(connection=None, output=output), lambda: NOW, out=lines.append), lines  # type: ignore[arg-type]  # no cluster is asked
 
 
 def test_the_first_line_says_where_things_stand() -> None:
@@ -137,7 +137,7 @@ def test_orders_about_other_peers_are_not_of_the_peers_that_were_asked_for() -> 
             ("c", "Hold", "10.252.252.100"),
         )
     )
-    wish = Wish(connection=None, peers=("tor-b",))  # type: ignore[arg-type]
+    wish = Wish(connection=None, peers=("tor-b",))  # type: ignore[arg-type]  # no cluster is asked
     found = narrowed(state("n3", orders=orders), wish)
     assert found is not None
     assert [one.name for one in found.orders] == ["b", "c"]
@@ -147,7 +147,7 @@ def test_node_and_peer_narrow_reports_before_anything_is_compared() -> None:
     whole = state("n3", session("tor-a"), down(), unconfirmed=(waiting(), waiting(peer="tor-a")))
 
     def kept(**wish: Any) -> NodeReport | None:
-        return narrowed(whole, Wish(connection=None, **wish))  # type: ignore[arg-type]
+        return narrowed(whole, Wish(connection=None, **wish))  # type: ignore[arg-type]  # no cluster is asked
 
     assert kept(nodes=("n1",)) is None
     assert kept() == whole

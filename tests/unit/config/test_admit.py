@@ -39,7 +39,7 @@ def test_what_reading_would_call_wrong_is_refused_with_the_same_words() -> None:
         pool("c", "198.51.100.8-198.51.100.40"),  # into both of those that stand there
         peer("p", holdTime="1s"),
         peer("p", routerID="::1"),
-        peer("p", password="a", passwordSecret={"name": "s"}),  # noqa: S106
+        peer("p", password="a", passwordSecret={"name": "s"}),  # noqa: S106  # no secret
         bgp("x", communities=["1:2:3:4"]),
         bgp("x", aggregationLength=24, aggregationLengthV6=200),
         l2("x", ipAddressPools=["a", "a"]),

@@ -181,7 +181,7 @@ async def test_a_write_whose_answer_is_lost_still_touches_the_services_it_concer
         give_pool(api, "first", "198.51.100.0/24")
     async with bench(api) as it:
         await it.one.begin()
-        await asyncio.sleep(0.01)
+        await asyncio.sleep(0.01)  # the first burst is over
         it.touched.clear()
         it.inventory.pending.add("web/nginx")  # whom a new pool touches
         if verb == "POST":
@@ -231,7 +231,7 @@ async def test_our_own_writes_are_not_taken_for_edits() -> None:
         for number in range(5):
             give_pool(api, f"p{number}", f"198.51.{number}.0/24")
             await until(lambda number=number: len(it.names()) == number + 1)  # type: ignore[misc]  # bound now
-        await asyncio.sleep(0.05)
+        await asyncio.sleep(0.05)  # time for what must not come
         writes = [what for verb, what, _ in api.writes if what.startswith("speakerconfigurations")]
         assert len(writes) <= 6
 
@@ -265,7 +265,7 @@ async def test_a_version_that_the_api_server_refuses_leaves_the_last_good_one_in
 
         api.fails = fails
         give_pool(api, "second", "203.0.113.0/24")
-        await asyncio.sleep(0.01)
+        await asyncio.sleep(0.01)  # the pool is heard of first
         async with asyncio.timeout(2):
             await it.one.begin()
         assert [one.name for one in it.inventory.configuration.pools] == ["production"]
@@ -329,7 +329,7 @@ async def test_the_heartbeat_key_is_made_once_and_again_when_it_is_taken_away() 
         await it.one.begin()
         first = key()
         assert len(first) == 32
-        give_peer(api, "tor", password="one")  # noqa: S106
+        give_peer(api, "tor", password="one")  # noqa: S106  # no secret
         await until(lambda: it.password("tor") == "one" and key() == first)
     async with bench(api) as it:  # another leader
         await it.one.begin()
@@ -370,7 +370,7 @@ async def test_an_advertisement_that_goes_is_named_until_nobody_names_it() -> No
         assert [one.name for one in it.stands.bgp_advertisements] == ["all"]
         it.one.stop()  # leadership lost while waiting: the queue was emptied, so nothing settled
         it.settle.set()
-        await asyncio.sleep(0.02)
+        await asyncio.sleep(0.02)  # time for what must not come
         assert [one.name for one in it.stands.bgp_advertisements] == ["all"]
 
 

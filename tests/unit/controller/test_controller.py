@@ -122,7 +122,7 @@ async def test_a_service_costs_one_claim_and_one_status_and_no_conflict() -> Non
         for number in range(20):
             world.service(f"s{number}")
         await until(lambda: all(world.addresses(f"s{number}") for number in range(20)))
-        await asyncio.sleep(0.2)
+        await asyncio.sleep(0.2)  # time for what must not come
         assert world.wrote("services") == ["PATCH"] * 20
         assert world.wrote("virtualips") == ["POST"] * 20
         assert len({world.addresses(f"s{number}")[0] for number in range(20)}) == 20
@@ -261,7 +261,7 @@ async def test_a_service_that_returns_while_its_claim_is_releasing_finds_it_boun
         await until(lambda: world.claims() == {"198.51.100.0": "releasing"})
         world.service("web", uid="second")
         await until(lambda: world.addresses("web") == ["198.51.100.0"])
-        await asyncio.sleep(0.1)
+        await asyncio.sleep(0.1)  # time for what must not come
         assert world.claims() == {"198.51.100.0": "bound"}
 
 
@@ -343,9 +343,9 @@ async def test_leadership_that_ends_while_it_begins_leaves_nothing_running() -> 
         world.leads.put_nowait(True)
         await until(lambda: len(asked) > 2)
         world.leads.put_nowait(False)
-        await asyncio.sleep(0.05)
+        await asyncio.sleep(0.05)  # what was under way is over
         before = len(asked)
-        await asyncio.sleep(0.1)
+        await asyncio.sleep(0.1)  # time for what must not come
         assert len(asked) == before, "a follower keeps asking"
         world.api.fails = lambda *_: None
         world.service("web")
@@ -409,7 +409,7 @@ async def test_a_write_that_keeps_failing_is_tried_ever_more_slowly() -> None:
     async with running(world):
         world.api.fails = fails
         world.service("web")
-        await asyncio.sleep(1.0)
+        await asyncio.sleep(1.0)  # the tries of a second are counted
         assert 2 <= len(tries) <= 6
 
 

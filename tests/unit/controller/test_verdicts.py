@@ -87,7 +87,7 @@ async def rounds(bench: Bench, number: int = 4) -> None:
     for _ in range(number):
         bench.one._due.set()
         await until(lambda: not bench.one._due.is_set())
-        await asyncio.sleep(0.006)
+        await asyncio.sleep(0.006)  # longer than its pace
 
 
 async def test_every_kind_says_whether_it_is_valid_and_in_force() -> None:
@@ -212,7 +212,7 @@ async def test_a_reservation_names_whoever_holds_its_addresses() -> None:
             phase = "bound" if holders else "reserved"
             bench.claims.learn(vip(ADDRESS, holders, phase=phase, resource_version=str(version), uid="u"))
             bench.one.due()
-            await until(lambda wanted=wanted: said()[1] == wanted)  # type: ignore[misc]
+            await until(lambda wanted=wanted: said()[1] == wanted)  # type: ignore[misc]  # a default binds the loop's value
             reason = "HeldByOther" if "other" in wanted else "InUse" if wanted else "Reserved"
             assert said()[2] == reason
 

@@ -336,6 +336,14 @@ def test_a_hold_that_one_node_alone_knows_of_is_told_to_the_candidates_after_it(
 # ------------------------------------------------------------------ the agent
 
 
+def two_nodes(folder: Path) -> World:
+    """One address, which both announce."""
+    world = World(folder)
+    world.fill(vip(1))
+    fill(world, "n1", "n2")
+    return world
+
+
 def fill(world: World, *names: str) -> None:
     for name in names:
         if name != "n1":
@@ -354,9 +362,7 @@ async def test_the_agent_looks_at_the_others_only_while_its_node_leaves(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(look, "PACE", 0.05)
-    world = World(tmp_path)
-    world.fill(vip(1))
-    fill(world, "n1", "n2")
+    world = two_nodes(tmp_path)
     looks: list[Any] = []
     real = world.api.list_pages
 
@@ -381,9 +387,7 @@ async def test_the_agent_looks_at_the_others_only_while_its_node_leaves(
 
 
 async def test_a_start_on_a_node_that_leaves_announces_nothing_that_another_does(tmp_path: Path) -> None:
-    world = World(tmp_path)
-    world.fill(vip(1))
-    fill(world, "n1", "n2")
+    world = two_nodes(tmp_path)
     world.api.put(SPEAKER_ORDERS, "drain-n1", orders.encode(DRAIN, NS), NS)
     task = asyncio.create_task(world.agent.run())
     await until(lambda: world.agent.speaking)
@@ -396,9 +400,7 @@ async def test_a_node_whose_speaker_is_gone_is_not_counted_on_whatever_it_report
 ) -> None:
     """A NodeState outlives its Pod: one that crashes, or is being replaced, said "Established" last."""
     monkeypatch.setattr(look, "PACE", 0.02)
-    world = World(tmp_path)
-    world.fill(vip(1))
-    fill(world, "n1", "n2")
+    world = two_nodes(tmp_path)
     world.api.put(SPEAKER_ORDERS, "drain-n1", orders.encode(DRAIN, NS), NS)
     task = asyncio.create_task(world.agent.run())
     await until(lambda: world.agent.speaking and ONE not in world.told)

@@ -58,7 +58,7 @@ class World:
         self.agent = Agent(client or self.api, Options("n1", NS, NS, folder))
         self.told: dict[tuple[str, str], Any] = {}
         self.said: list[str] = []
-        self.agent.link.run = asyncio.Event().wait  # type: ignore[assignment,method-assign]
+        self.agent.link.run = asyncio.Event().wait  # type: ignore[assignment,method-assign]  # nobody connects
         self.agent.link._writer = Mock()  # it is connected
         self.agent.link.want = self._want  # type: ignore[method-assign]  # the wire is parent.py's
         self.agent.link.neighbors = lambda *_: self.said.append("neighbors")  # type: ignore[method-assign]  # a listener
@@ -144,7 +144,7 @@ async def test_a_claim_that_vanishes_waits_and_one_that_was_released_does_not(
     assert world.prefixes() == ["198.51.100.1/32", "198.51.100.3/32"]
     world.api.put(VIRTUAL_IPS, "198.51.100.3", virtualip.encode(vip(3), NS))  # made again
     await until(lambda: world.prefixes() == ["198.51.100.3/32"])
-    await asyncio.sleep(0.25)
+    await asyncio.sleep(0.25)  # time for what must not come
     assert world.prefixes() == ["198.51.100.3/32"]
     await ended(task)
 
@@ -249,7 +249,7 @@ async def test_a_refused_snapshot_is_said_in_the_metrics_and_nothing_is_announce
     file.write_bytes(file.read_bytes()[:-9])
     world = World(tmp_path, Away())
     task = asyncio.create_task(world.agent.run())
-    await asyncio.sleep(0.2)
+    await asyncio.sleep(0.2)  # time for what must not come
     world.agent._on_parent(journal(1))
     assert not world.said and not world.agent.speaking and world.agent.view_age == float("inf")
     assert world.agent.snapshot_for_metrics().snapshot_refused == "SnapshotDamaged"
@@ -272,7 +272,7 @@ async def test_the_snapshot_never_overrides_what_a_view_already_knows(
     world.api.watch = watch  # type: ignore[method-assign]  # the same but for Secrets
     task = asyncio.create_task(world.agent.run())
     await until(lambda: world.prefixes() == ["198.51.100.3/32"])
-    await asyncio.sleep(0.05)
+    await asyncio.sleep(0.05)  # time for what must not come
     assert world.prefixes() == ["198.51.100.3/32"] and not world.agent.from_snapshot
     await ended(task)
 
@@ -297,7 +297,7 @@ async def test_what_the_snapshot_knew_and_the_api_server_lacks_waits_before_it_i
     await until(lambda: len(world.told) == 2)
     back.set()
     await until(lambda: world.agent.synced)
-    await asyncio.sleep(0.05)
+    await asyncio.sleep(0.05)  # time for what must not come
     assert len(world.told) == 2
     await until(lambda: world.prefixes() == ["198.51.100.1/32"])
     await ended(task)

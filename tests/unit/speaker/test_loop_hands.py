@@ -16,10 +16,7 @@ from tests.values import holder
 async def test_what_exceeds_the_withdraw_limit_stays_with_the_parent_until_a_person_lets_go(
     tmp_path: Path,
 ) -> None:
-    world = World(tmp_path)
-    limited = replace(CONFIGURATION.peers[0], withdraw_limit=2, withdraw_window=60)
-    world.knows(replace(CONFIGURATION, peers=(limited,)))
-    world.agent._speak()
+    world = limited(tmp_path, 2)
     for number in range(5):
         world.agent._on_vip(Changed("v", None, vip(number)))
     for number in range(4):
@@ -37,10 +34,17 @@ async def test_what_exceeds_the_withdraw_limit_stays_with_the_parent_until_a_per
     assert not list(world.agent.record.guarded(world.agent.announcer))
 
 
-def five_of_which_three_are_held_back(world: World) -> World:
-    limited = replace(CONFIGURATION.peers[0], withdraw_limit=2, withdraw_window=60)
-    world.knows(replace(CONFIGURATION, peers=(limited,)))
+def limited(folder: Path, limit: int) -> World:
+    """The agent speaks, and its one peer may lose so many routes a minute."""
+    world = World(folder)
+    peer = replace(CONFIGURATION.peers[0], withdraw_limit=limit, withdraw_window=60)
+    world.knows(replace(CONFIGURATION, peers=(peer,)))
     world.agent._speak()
+    return world
+
+
+def five_of_which_three_are_held_back(folder: Path) -> World:
+    world = limited(folder, 2)
     for phase in ("bound", "releasing"):
         for number in range(5):
             world.agent._on_vip(Changed("v", None, vip(number, phase=phase)))
@@ -49,7 +53,7 @@ def five_of_which_three_are_held_back(world: World) -> World:
 
 
 async def test_a_hold_and_a_shut_take_back_what_was_held_back_before_them(tmp_path: Path) -> None:
-    world = five_of_which_three_are_held_back(World(tmp_path))
+    world = five_of_which_three_are_held_back(tmp_path)
     world.agent._on_orders((Order("h", HOLD, address="198.51.100.3"),))
     assert world.prefixes() == [f"198.51.100.{number}/32" for number in (2, 4)]
     world.agent._on_orders((Order("s", SHUT, peer="tor"),))
@@ -65,11 +69,7 @@ def local(number: int, **nodes: int) -> VirtualIP:
 
 async def test_routes_that_other_nodes_serve_go_whatever_the_limit(tmp_path: Path) -> None:
     """`kubectl drain` of a node under Local: held back, they would draw traffic to where nobody is."""
-
-    world = World(tmp_path)
-    limited = replace(CONFIGURATION.peers[0], withdraw_limit=1, withdraw_window=60)
-    world.knows(replace(CONFIGURATION, peers=(limited,)))
-    world.agent._speak()
+    world = limited(tmp_path, 1)
     for number in range(5):
         world.agent._on_vip(Changed("v", None, local(number, n1=1)))
     for number in range(3):
@@ -82,11 +82,7 @@ async def test_routes_that_other_nodes_serve_go_whatever_the_limit(tmp_path: Pat
 
 async def test_routes_that_nobody_serves_are_held_back_until_another_node_does(tmp_path: Path) -> None:
     """All endpoints gone may be the mistake; moved to another node they are none."""
-
-    world = World(tmp_path)
-    limited = replace(CONFIGURATION.peers[0], withdraw_limit=1, withdraw_window=60)
-    world.knows(replace(CONFIGURATION, peers=(limited,)))
-    world.agent._speak()
+    world = limited(tmp_path, 1)
     for number in range(3):
         world.agent._on_vip(Changed("v", None, local(number, n1=1)))
     for number in range(3):
@@ -98,7 +94,7 @@ async def test_routes_that_nobody_serves_are_held_back_until_another_node_does(t
 
 
 async def test_what_is_held_back_is_written_down_for_the_next_life(tmp_path: Path) -> None:
-    world = five_of_which_three_are_held_back(World(tmp_path))
+    world = five_of_which_three_are_held_back(tmp_path)
     assert world.agent.snapshots.save(world.agent.announcer) is None
     after = Snapshots(tmp_path / "snapshot.json", "n1", NS)
     after.look()

@@ -246,9 +246,9 @@ async def test_a_clock_that_jumps_and_is_set_back_ends_no_order_for_good(
     expected: tuple[Order, ...]
     for hours, expected in ((0, (order,)), (24, ()), (0, (order,)), (2, ())):
         now[0] = NOON + hours * 3600
-        await until(lambda expected=expected: seen[-1] == expected)  # type: ignore[misc]
+        await until(lambda expected=expected: seen[-1] == expected)  # type: ignore[misc]  # a default binds the loop's value
     told = len(seen)
-    await asyncio.sleep(0.05)
+    await asyncio.sleep(0.05)  # time for what must not come
     assert len(seen) == told  # nothing is said where nothing changed
 
 

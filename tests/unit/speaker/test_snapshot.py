@@ -344,7 +344,7 @@ async def test_an_unchanged_view_is_written_again_while_it_holds_and_not_when_th
     for _ in range(10):  # the server is away, and time goes by
         disk.time.passes(60)
         held.age += 60
-        await asyncio.sleep(0.03)
+        await asyncio.sleep(0.03)  # time for what must not come
     assert disk.file.read_bytes() == second and disk.found()[1].age == 600
     held.snapshots.due()  # a change by something else than the API server does not make the view younger
     await until(lambda: disk.file.read_bytes() != second)
@@ -356,6 +356,6 @@ async def test_what_was_never_heard_from_an_api_server_is_not_written(disk: Disk
     held = Keeping(disk)
     held.age = float("inf")
     held.snapshots.due()
-    await asyncio.sleep(0.1)
+    await asyncio.sleep(0.1)  # time for what must not come
     assert not disk.file.exists()
     await held.end()

@@ -90,20 +90,16 @@ async def lives() -> AsyncIterator[Callable[[FakeClient, str], Life]]:
 Begin = Callable[[FakeClient, str], Life]
 
 
-async def test_a_node_state_is_written_again_after_a_while_though_nothing_changed_but_the_time(
+def bare(
     monkeypatch: pytest.MonkeyPatch,
-) -> None:
+    client: FakeClient,
+    report: Callable[[], NodeReport],
+    owners: Callable[[], list[dict[str, str]]],
+) -> status.Status:
+    """One that waits for nothing and announces nothing."""
     for name in ("SETTLE", "PACE"):
         monkeypatch.setattr(status, name, 0.0)
-    monkeypatch.setattr(status, "REPORTED_EVERY", 0.2)
-    client, asked = FakeClient(), 0
-
-    def report() -> NodeReport:
-        nonlocal asked
-        asked += 1
-        return NodeReport(node=NODE, updated=str(asked), heard=str(asked))
-
-    made = status.Status(
+    return status.Status(
         client,
         lambda *_: None,
         node=NODE,
@@ -113,12 +109,26 @@ async def test_a_node_state_is_written_again_after_a_while_though_nothing_change
         installation=SPACE,
         report=report,
         intents=dict,
-        owners=list,
+        owners=owners,
         mistakes=tuple,
         warnings=tuple,
         uids=dict,
         now=lambda: "now",
     )
+
+
+async def test_a_node_state_is_written_again_after_a_while_though_nothing_changed_but_the_time(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(status, "REPORTED_EVERY", 0.2)
+    client, asked = FakeClient(), 0
+
+    def report() -> NodeReport:
+        nonlocal asked
+        asked += 1
+        return NodeReport(node=NODE, updated=str(asked), heard=str(asked))
+
+    made = bare(monkeypatch, client, report, list)
     changed, began = asyncio.Event(), asyncio.get_running_loop().time()
     task = asyncio.create_task(made.run(changed, asyncio.Event()))
 
@@ -228,25 +238,8 @@ async def test_what_a_limit_keeps_from_the_wire_is_one_event_when_it_begins(
 async def test_a_node_that_was_made_anew_gets_its_state_again_though_nothing_else_changed(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    for name in ("SETTLE", "PACE"):
-        monkeypatch.setattr(status, name, 0.0)
     client, owners = FakeClient(), [{"kind": "Node", "name": NODE, "uid": "old"}]
-    made = status.Status(
-        client,
-        lambda *_: None,
-        node=NODE,
-        pod="p",
-        pod_uid="",
-        namespace=SPACE,
-        installation=SPACE,
-        report=lambda: NodeReport(node=NODE),
-        intents=dict,
-        owners=lambda: owners,
-        mistakes=tuple,
-        warnings=tuple,
-        uids=dict,
-        now=lambda: "now",
-    )
+    made = bare(monkeypatch, client, lambda: NodeReport(node=NODE), lambda: owners)
     changed = asyncio.Event()
     task = asyncio.create_task(made.run(changed, asyncio.Event()))
     mine = [
