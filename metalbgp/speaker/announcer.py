@@ -56,6 +56,7 @@ class Announcer:
         self.configuration: Configuration | None = None
         self.node: Node | None = None
         self.passwords: Mapping[str, str] = {}
+        self._secret: Mapping[str, str] = {}  # of them, those that it names now
         self.heartbeat_key = b""  # of L2; only carried along, to the reflex and into the snapshot
         self.known_orders: tuple[Order, ...] = ()  # in force or not, of this node or of others
         self._in_force: tuple[Order, ...] = ()
@@ -87,6 +88,7 @@ class Announcer:
 
     def set_configuration(self, configuration: Configuration) -> Changes:
         self.configuration = configuration
+        self.passwords = self._passwords()
         return self._replan()
 
     def set_node(self, node: Node) -> Changes:
@@ -98,12 +100,17 @@ class Announcer:
         return self._replan()
 
     def set_passwords(self, passwords: Mapping[str, str]) -> Changes:
-        """A peer that has one and is not named keeps its last: a Secret that is made anew is gone for a
-        moment, and the session need not be."""
-        peers = self.configuration.peers if self.configuration is not None else ()
-        last = {peer.name for peer in peers if peer.has_password} & self.passwords.keys() - passwords.keys()
-        self.passwords = {**{name: self.passwords[name] for name in last}, **passwords}
+        self._secret = passwords
+        self.passwords = self._passwords()
         return Changes(neighbors=self._sessions())
+
+    def _passwords(self) -> Mapping[str, str]:
+        """A peer that has one and is not named in the Secret keeps its last, for as long as it is there: a
+        Secret that is made anew is gone for a moment, and the session need not be."""
+        peers = self.configuration.peers if self.configuration is not None else ()
+        mine = {peer.name for peer in peers if peer.has_password}
+        last = {name: word for name, word in self.passwords.items() if name in mine}
+        return {**last, **self._secret}
 
     def set_orders(self, known: Iterable[Order], wall: float) -> Changes:
         """A hold costs its address, a shut a new list of sessions. `wall`: seconds since 1970, for orders end

@@ -113,3 +113,19 @@ async def test_a_secret_that_is_made_anew_without_its_passwords_yet_ends_no_sess
     assert world.agent.announcer.passwords == {"tor": "c2VjcmV0"}  # nobody asks for the other one
     world.agent._on_secret(Changed("s", None, SpeakerSecret({"tor": "bmV1"})))
     assert [one.password_base64 for one in world.agent.announcer.neighbors] == ["bmV1"]
+
+
+async def test_a_password_goes_with_its_peer_and_another_of_that_name_does_not_have_it(
+    tmp_path: Path,
+) -> None:
+    """The Secret without it may come before the configuration without the peer."""
+    world = World(tmp_path)
+    asked = replace(CONFIGURATION, peers=(replace(CONFIGURATION.peers[0], has_password=True),))
+    world.knows(asked)
+    world.agent._on_secret(Changed("s", None, SpeakerSecret({"tor": "c2VjcmV0", "next": "eA=="})))
+    world.agent._on_secret(Changed("s", None, SpeakerSecret({"next": "eA=="})))
+    assert [one.password_base64 for one in world.agent.announcer.neighbors] == ["c2VjcmV0"]
+    world.agent._on_configuration(Changed("x", None, replace(CONFIGURATION, peers=())))
+    assert world.agent.announcer.passwords == {"next": "eA=="}  # of a peer that is still on its way
+    world.agent._on_configuration(Changed("x", None, asked))
+    assert world.agent.announcer.neighbors == () and world.agent.announcer.refused_peers
